@@ -140,8 +140,8 @@ def test_threshold_separates_neighbouring_floats():
         (
             np.zeros((0, 2)),
             np.zeros(0, int),
-            "`logits` must have shape (images, classes) with at least one image and two classes, and `labels` "
-            "shape (images,). Received: (0, 2) and (0,).",
+            "`logits` must have shape (images, classes) with at least one image and two classes, and "
+            "`labels` shape (images,). Received: (0, 2) and (0,).",
         ),
         (np.array([[0.0, np.nan]]), np.array([0]), "`logits` must be finite. Received: 1 that are not."),
         (np.array([[0.0, 1.0]]), np.array([2]), "`labels` must be within 0..1. Received: 2..2."),
