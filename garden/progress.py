@@ -20,7 +20,50 @@ def say(sentence: str) -> None:
     sys.stderr.flush()
 
 
-def track(items: Iterable[Item], label: str, *, total: int | None = None, unit: str = "images") -> Iterator[Item]:
+class Counter:
+    """Shows how far work is that advances by several items at a time; a context manager.
+
+    Args:
+        label: What is done, such as "decoding".
+        total: Number of items; None where it cannot be known.
+        unit: What an item is.
+    """
+
+    def __init__(self, label: str, *, total: int | None = None, unit: str = "images") -> None:
+        self._label, self._total, self._unit = label, total, unit
+        self._count = 0
+
+    def __enter__(self) -> Counter:
+        self._started = self._last = time.monotonic()
+        self._bar: tqdm | None = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                desc=self._label, total=self._total, unit=f" {self._unit}", leave=False, file=sys.stderr
+            )
+        return self
+
+    def advance(self, count: int = 1) -> None:
+        """Note that `count` more items are done."""
+        self._count += count
+        if self._bar is not None:
+            self._bar.update(count)
+            return
+        now = time.monotonic()
+        if now - self._last >= PLAIN_LINE_INTERVAL_SECONDS:
+            self._last = now
+            of_total = f" of {self._total}" if self._total else ""
+            say(f"{self._label}: {self._count}{of_total} {self._unit}, {now - self._started:.0f} s")
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        elif time.monotonic() - self._started >= PLAIN_LINE_INTERVAL_SECONDS:
+            say(f"{self._label}: {self._count} {self._unit} in {time.monotonic() - self._started:.0f} s")
+
+
+def track(
+    items: Iterable[Item], label: str, *, total: int | None = None, unit: str = "images"
+) -> Iterator[Item]:
     """Yield `items`, showing how far the work is.
 
     Args:
@@ -31,16 +74,7 @@ def track(items: Iterable[Item], label: str, *, total: int | None = None, unit: 
     """
     if total is None and hasattr(items, "__len__"):
         total = len(items)
-    if sys.stderr.isatty():
-        yield from tqdm(items, desc=label, total=total, unit=f" {unit}", leave=False, file=sys.stderr)
-        return
-    started = last = time.monotonic()
-    count = 0
-    for count, item in enumerate(items, start=1):  # noqa: B007  (the last count is reported below)
-        yield item
-        now = time.monotonic()
-        if now - last >= PLAIN_LINE_INTERVAL_SECONDS:
-            last = now
-            say(f"{label}: {count}{f' of {total}' if total else ''} {unit}, {now - started:.0f} s")
-    if count and time.monotonic() - started >= PLAIN_LINE_INTERVAL_SECONDS:
-        say(f"{label}: {count} {unit} in {time.monotonic() - started:.0f} s")
+    with Counter(label, total=total, unit=unit) as counter:
+        for item in items:
+            yield item
+            counter.advance()

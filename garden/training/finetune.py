@@ -1,0 +1,586 @@
+"""Fine-tuning: from a folder of pictures and pretrained weights to a trained, calibrated, evaluated network."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import datetime
+import errno
+import hashlib
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import garden
+from garden import architectures, atomic_files, progress, weights
+from garden.data import image_folder, split
+from garden.data.image_folder import ImageFolder, LabelledFile, Problem
+from garden.errors import ImageFolderError, ResourceError
+from garden.image_spec import ImageSpec
+from garden.reports.model_card import model_card
+from garden.reports.tensorboard_writer import RunWriter
+from garden.trained_model import TrainedModel
+from garden.training import activations, calibration, evaluation, transfer
+from garden.training.activation_cache import ActivationCache, discard_oldest
+from garden.training.config import TrainingConfig
+from garden.training.phase import Images, Phase
+from garden.training.run_directory import RunDirectory
+from garden.weights.sources import cache_directory
+
+PROJECTOR_IMAGES = 2000
+TRAINING_GRID_IMAGES = 16
+
+
+def finetune(config: TrainingConfig, output: Path, *, tensorboard: bool = True) -> TrainedModel:
+    """Fine-tune a network on a folder of pictures.
+
+    A run that was killed goes on when it is called again with the same configuration and output, and ends with the
+    weights that an uninterrupted run gives.
+
+    Args:
+        config: What to train on, and how.
+        output: The run's directory; made if missing.
+        tensorboard: Whether to write TensorBoard's files along the way.
+    Returns: the trained network, as `TrainedModel.load(output)` gives it.
+    Raises: GardenError, with one sentence, for pictures, settings, weights or a directory that cannot be used, and
+        when memory or disk run out.
+    """
+    with out_of_resources(output), RunDirectory(output, config) as run:
+        if run.finished:
+            progress.say(f"{output} is finished; nothing to do. Give another --output to train again.")
+            return TrainedModel.load(output)
+        return _Finetuning(run, tensorboard=tensorboard).run_all()
+
+
+def cross_validate(config: TrainingConfig, output: Path, *, tensorboard: bool = True) -> dict[str, Any]:
+    """Fine-tune once for each fold, each time holding another fold out; write and return the figures.
+
+    Args:
+        config: With `folds` of 2 or more.
+        output: Directory of `fold-1`, `fold-2`, … and `folds.json`.
+        tensorboard: Whether to write TensorBoard's files along the way.
+    Returns: accuracy and macro recall over all held-out images, and of each fold.
+    """
+    predictions: list[tuple[str, str]] = []
+    folds = []
+    for fold in range(config.folds):
+        progress.say(f"fold {fold + 1} of {config.folds}")
+        directory = output / f"fold-{fold + 1}"
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        trained = finetune(dataclasses.replace(config, fold=fold), directory, tensorboard=tensorboard)
+        folds.append({"fold": fold + 1, **trained.metrics})
+        with (directory / "evaluation" / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+            predictions += [(row["label"], row["predicted"]) for row in csv.DictReader(stream)]
+    hits: dict[str, list[bool]] = {}
+    for true, predicted in predictions:
+        hits.setdefault(true, []).append(true == predicted)
+    figures = {
+        "images": len(predictions),
+        "accuracy": float(np.mean([hit for row in hits.values() for hit in row])),
+        "macro_recall": float(np.mean([np.mean(row) for row in hits.values()])),
+        "folds": folds,
+    }
+    atomic_files.write_json(output / "folds.json", figures)
+    return figures
+
+
+@contextlib.contextmanager
+def out_of_resources(output: Path) -> Iterator[None]:
+    """Turn memory and disk that ran out into one sentence; what is on disk is whole, and the run can go on."""
+    again = "The run is intact: the same command goes on with it."
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise ResourceError(
+            f"Memory ran out while training. {again} A new run with a smaller --batch-size, --image-size or "
+            "--views, or with --unfreeze none, needs less."
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise ResourceError(f"The disk is full while writing {error.filename or output}. {again} Free some space first.") from error
+    except (tf.errors.OpError, RuntimeError) as error:
+        if "No space left on device" not in str(error):
+            raise
+        raise ResourceError(f"The disk is full while writing {output}. {again} Free some space first.") from error
+
+
+class _Finetuning:
+    """The work of one `finetune` call, stage by stage."""
+
+    def __init__(self, run: RunDirectory, *, tensorboard: bool) -> None:
+        self.run = run
+        self.config = run.config
+        self.started = time.monotonic()
+        self.seconds: dict[str, float] = {}
+        self.problems: list[Problem] = []
+        self.history: list[dict[str, Any]] = []
+        self.want_tensorboard = tensorboard
+        self.architecture = architectures.get(self.config.architecture)
+        self.image_spec = self._image_spec()
+        self.writer: RunWriter | None = None
+
+    def run_all(self) -> TrainedModel:
+        config = self.config
+        keras.utils.set_random_seed(config.seed)
+        if config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        with self._timed("pictures"):
+            self.folder = image_folder.scan_image_folder(config.photos)
+            self.split = self._split(self.folder)
+            self.problems += self.folder.problems
+        with self._timed("network"), self._numeric_policy():
+            self.network, self.weights_report = self._network()
+            self.parts = transfer.cut(self.network, self.architecture, unfreeze=self._unfreeze())
+        self._announce()
+        with self._timed("frozen layers"):
+            self._prepare_activations()
+            self._write_inputs()
+        try:
+            with self._timed("training"):
+                phase = self._train()
+            with self._timed("reports"):
+                return self._finish(phase)
+        finally:
+            if self.writer is not None:
+                self.writer.close()
+
+    def _image_spec(self) -> ImageSpec:
+        spec = self.architecture.image_spec
+        size = self.config.image_size
+        return spec if size is None else spec.with_size(size, size)
+
+    def _unfreeze(self) -> str:
+        return "all" if self.config.from_scratch else self.config.unfreeze
+
+    @contextlib.contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - started
+
+    @contextlib.contextmanager
+    def _numeric_policy(self) -> Iterator[None]:
+        before = keras.config.dtype_policy()
+        if self.config.mixed_precision:
+            on_gpu = bool(tf.config.list_physical_devices("GPU"))
+            keras.config.set_dtype_policy("mixed_float16" if on_gpu else "mixed_bfloat16")
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    def _split(self, folder: ImageFolder) -> split.Split:
+        config = self.config
+        if config.folds:
+            return split.k_folds(folder, folds=config.folds, seed=config.seed)[config.fold]
+        return split.split_image_folder(folder, validation=config.validation, test=config.test, seed=config.seed)
+
+    def _network(self) -> tuple[keras.Model, Any]:
+        network = architectures.build(
+            self.config.architecture,
+            num_classes=len(self.folder.class_names),
+            input_shape=self.image_spec.input_shape,
+            weights=None,
+            dropout_rate=self.config.dropout_rate,
+        )
+        if self.config.from_scratch:
+            return network, None
+        return network, weights.load_weights(network, self.config.weights, architecture=self.architecture)
+
+    def _announce(self) -> None:
+        sides = {"train": self.split.train, "validation": self.split.validation, "test": self.split.test}
+        counts = ", ".join(f"{len(files)} {side}" for side, files in sides.items() if files)
+        progress.say(
+            f"{len(self.folder.files)} images in {len(self.folder.class_names)} classes ({counts}); "
+            f"{self.config.architecture} at {self.image_spec.height}×{self.image_spec.width}, "
+            f"{self.network.count_params():,} parameters"
+        )
+        for problem in self.problems:
+            progress.say(f"left out: {problem.path}: {problem.reason}")
+
+    # Activations ---------------------------------------------------------------------------------------------------
+
+    def _prepare_activations(self) -> None:
+        sides = (self.split.train, self.split.validation, self.split.test)
+        files = [file for side in sides for file in side]
+        self.extractor = activations.Extractor(
+            self.parts.extract, self.image_spec, preset=self.config.augmentation, seed=self.config.seed
+        )
+        broken: list[Problem]
+        self.activations: activations.CachedActivations | activations.ComputedActivations
+        if self.config.cache:
+            cache = ActivationCache(cache_directory() / "activations", self._cache_facts())
+            cached = activations.CachedActivations(files, self.extractor, cache)
+            views_of = [self.config.num_views] * len(self.split.train) + [1] * (len(files) - len(self.split.train))
+            broken = cached.compute_missing(views_of)
+            discard_oldest(cache.directory.parent, keep=cache.directory)
+            self.activations = cached
+        else:
+            self.activations = activations.ComputedActivations(files, self.extractor)
+            broken = activations.unreadable(files, self.image_spec)
+        self._leave_out(broken)
+        first = 0
+        images = []
+        for side, original in zip((self.split.train, self.split.validation, self.split.test), sides, strict=True):
+            kept = {file.path for file in side}
+            indices = [first + offset for offset, file in enumerate(original) if file.path in kept]
+            first += len(original)
+            images.append(
+                Images(
+                    self.activations,
+                    np.array(indices, np.int64),
+                    np.array([files[index].label_index for index in indices], np.int64),
+                )
+            )
+        self.train_images, self.validation_images, self.test_images = images
+        self.train_images = dataclasses.replace(self.train_images, num_views=self.config.num_views)
+
+    def _cache_facts(self) -> dict[str, object]:
+        return {
+            "architecture": self.config.architecture,
+            "weights": weights.fingerprint(self.parts.extract),
+            "preparation": self.image_spec.fingerprint(),
+            "boundary": self.parts.boundary,
+            "features": self.architecture.features_layer,
+            "mixed_precision": self.config.mixed_precision,
+            "garden": garden.__version__,
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+        }
+
+    def _leave_out(self, broken: Sequence[Problem]) -> None:
+        if not broken:
+            return
+        for problem in broken:
+            progress.say(f"left out: {problem.path}: {problem.reason}")
+        self.problems += broken
+        gone = {problem.path for problem in broken}
+        self.split = dataclasses.replace(
+            self.split,
+            **{
+                side: tuple(file for file in getattr(self.split, side) if file.path not in gone)
+                for side in ("train", "validation", "test")
+            },
+        )
+        for side in ("train", "validation"):
+            left = {file.label_index for file in getattr(self.split, side)}
+            missing = [name for index, name in enumerate(self.folder.class_names) if index not in left]
+            if missing:
+                raise ImageFolderError(
+                    f"Without its unreadable files, {missing[0]} has no image left for {side}. "
+                    f"`garden check {self.config.photos}` names them; replace them, or add images to the class."
+                )
+
+    def _write_inputs(self) -> None:
+        split.write_split_csv(self.split, self.run.path / "split.csv", class_names=self.folder.class_names)
+        atomic_files.write_text(self.run.path / "labels.txt", "".join(f"{name}\n" for name in self.folder.class_names))
+        self.run.write_problems(self.problems)
+
+    # Training ------------------------------------------------------------------------------------------------------
+
+    def _train(self) -> Phase:
+        saved = self.run.load_checkpoint()
+        if saved is not None:
+            position, arrays = saved
+            self._refuse_other_data(position)
+            self.history = position["history"]
+            progress.say(f"going on after epoch {len(self.history)}")
+        if self.want_tensorboard:
+            self.writer = RunWriter(
+                self.run.path / "tensorboard",
+                labels=self.folder.class_names,
+            )
+            if saved is None:
+                self._write_training_images()
+        phases = self._phase_names()
+        start = 0
+        if saved is not None:
+            start = phases.index(position["phase"])
+            if position["epoch"] == 0 and start:
+                self._assign_head(arrays)
+        phase = None
+        for name in phases[start:]:
+            phase = self._make_phase(name)
+            if saved is not None and name == position["phase"] and position["epoch"]:
+                phase.restore(position, arrays)
+            elif phase.peak_rate is None:
+                self._find_rate(phase)
+            self._run_phase(phase)
+            following = phases[phases.index(name) + 1 :]
+            if following:
+                self._checkpoint({"phase": following[0], "epoch": 0}, self._head_arrays())
+        return phase
+
+    def _phase_names(self) -> list[str]:
+        if self.config.from_scratch:
+            return ["all"]
+        names = ["head"] if self.config.head_epochs else []
+        if self.config.late_epochs and self.parts.late is not None:
+            names.append("late")
+        return names or ["head"]
+
+    def _make_phase(self, name: str) -> Phase:
+        config = self.config
+        shared = {"train": self.train_images, "validation": self.validation_images, "config": config}
+        if name == "head":
+            transfer.freeze_for_head(self.parts)
+            return Phase(
+                name,
+                self.parts.head,
+                output="features",
+                epochs=config.head_epochs,
+                peak_rate=config.head_rate,
+                multipliers={},
+                **shared,
+            )
+        transfer.freeze_for_late(self.parts, train_batch_normalization=config.from_scratch)
+        return Phase(
+            name,
+            self.parts.late,
+            output="boundary",
+            epochs=config.head_epochs + config.late_epochs if name == "all" else config.late_epochs,
+            peak_rate=config.head_rate if name == "all" else config.late_rate,
+            multipliers=transfer.rate_multipliers(
+                self.parts, rate_decay=1.0 if config.from_scratch else config.rate_decay
+            ),
+            **shared,
+        )
+
+    def _find_rate(self, phase: Phase) -> None:
+        rates, losses, chosen = phase.find_rate()
+        phase.peak_rate = chosen
+        progress.say(f"{phase.name}: the rate finder chose {chosen:.2g}")
+        if self.writer is not None:
+            for step, (rate, loss) in enumerate(zip(rates, losses, strict=True)):
+                self.writer.epoch(f"{phase.name}_rate_finder", step, {"rate": float(rate), "loss": float(loss)})
+
+    def _run_phase(self, phase: Phase) -> None:
+        last_saved = time.monotonic()
+        while not phase.done:
+            started = time.monotonic()
+            figures = phase.run_epoch()
+            self.history.append({"phase": phase.name, "epoch": phase.state.epoch, **figures})
+            progress.say(
+                f"{phase.name} {phase.state.epoch}/{phase.epochs}: "
+                f"loss {figures['train/loss']:.3f}, validation loss {figures['validation/loss']:.3f}, "
+                f"accuracy {figures['validation/accuracy']:.3f}, {time.monotonic() - started:.1f} s"
+            )
+            if self.writer is not None:
+                self.writer.epoch(phase.name, len(self.history), figures)
+            if time.monotonic() - last_saved >= self.config.checkpoint_seconds and not phase.done:
+                self._checkpoint(phase.position(), phase.arrays())
+                last_saved = time.monotonic()
+        phase.finish()
+        self.run.write_metrics(self.history)
+
+    def _checkpoint(self, position: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        facts = {**position, "history": self.history, "data": self._data_fingerprint()}
+        self.run.save_checkpoint(facts, arrays)
+        self.run.write_metrics(self.history)
+
+    def _refuse_other_data(self, position: dict[str, Any]) -> None:
+        if position["data"] != self._data_fingerprint():
+            raise ImageFolderError(
+                f"The images under {self.config.photos} have changed since this run began, so it cannot go on as it "
+                "was. Put them back, or start a new run with another --output."
+            )
+
+    def _head_arrays(self) -> dict[str, np.ndarray]:
+        return {f"head{index}": value.numpy() for index, value in enumerate(self.parts.head.weights)}
+
+    def _assign_head(self, arrays: dict[str, np.ndarray]) -> None:
+        for index, variable in enumerate(self.parts.head.weights):
+            variable.assign(arrays[f"head{index}"])
+
+    def _write_training_images(self) -> None:
+        files = self.split.train[:TRAINING_GRID_IMAGES]
+        images = self.extractor.view_images(
+            activations.resized(files, self.image_spec), files, min(1, self.config.num_views - 1)
+        )
+        self.writer.training_images(
+            images, np.array([file.label_index for file in files]), phase="training", step=0
+        )
+
+    # Afterwards ----------------------------------------------------------------------------------------------------
+
+    def _finish(self, phase: Phase) -> TrainedModel:
+        config = self.config
+        validation_logits = phase.logits(self.validation_images)
+        temperature = calibration.fit_temperature(validation_logits, self.validation_images.class_indices)
+        validation = self._evaluate(validation_logits, self.validation_images, self.split.validation, temperature)
+        uncalibrated = self._evaluate(validation_logits, self.validation_images, self.split.validation, 1.0)
+        threshold = None
+        if config.unknown_precision is not None:
+            threshold = calibration.unknown_threshold(
+                validation.scores, validation.class_indices, precision=config.unknown_precision
+            )
+        final, side = validation, "validation"
+        if len(self.test_images.indices):
+            final = self._evaluate(phase.logits(self.test_images), self.test_images, self.split.test, temperature)
+            side = "test"
+        trained = TrainedModel(
+            network=self._network_to_keep(),
+            labels=tuple(self.folder.class_names),
+            image_spec=self.image_spec,
+            features_layer=self.architecture.features_layer,
+            temperature=float(temperature),
+            unknown_threshold=threshold,
+            metrics={
+                "accuracy": float(final.accuracy),
+                "macro_recall": float(final.macro_recall),
+                "negative_log_likelihood": float(final.nll),
+                "calibration_error": float(final.ece),
+                "validation_accuracy": float(validation.accuracy),
+                "validation_calibration_error_before": float(uncalibrated.ece),
+                "validation_calibration_error": float(validation.ece),
+            },
+            provenance=self._provenance(side),
+        )
+        evaluation.write_evaluation(
+            final,
+            self.run.path / "evaluation",
+            title=f"{config.architecture} on {side} images",
+            problems=self.problems,
+            unknown_threshold=threshold,
+        )
+        card = model_card(trained, final, problems=self.problems, config=config.to_json())
+        atomic_files.write_text(self.run.path / "model_card.md", card)
+        if self.writer is not None:
+            self._write_tensorboard(trained, final, card)
+        self.seconds["total"] = time.monotonic() - self.started
+        trained.save(self.run.path)
+        self._write_run_json(trained)
+        self.run.remove_checkpoint()
+        progress.say(
+            f"done in {self.seconds['total']:.0f} s: accuracy {final.accuracy:.3f}, macro recall "
+            f"{final.macro_recall:.3f} on {len(final.class_indices)} {side} images; calibration error "
+            f"{uncalibrated.ece:.3f} before and {validation.ece:.3f} after temperature {temperature:.2f}"
+        )
+        return trained
+
+    def _evaluate(
+        self, logits: np.ndarray, images: Images, files: Sequence[LabelledFile], temperature: float
+    ) -> evaluation.Evaluation:
+        return evaluation.evaluate_logits(
+            logits,
+            images.class_indices,
+            self.folder.class_names,
+            [file.path for file in files],
+            temperature=temperature,
+        )
+
+    def _network_to_keep(self) -> keras.Model:
+        """The trained network in float32 with nothing frozen, as a fresh build of its architecture."""
+        if not self.config.mixed_precision:
+            for layer in self.network.layers:
+                layer.trainable = True
+            return self.network
+        kept = architectures.build(
+            self.config.architecture,
+            num_classes=len(self.folder.class_names),
+            input_shape=self.image_spec.input_shape,
+            weights=None,
+            dropout_rate=self.config.dropout_rate,
+        )
+        kept.set_weights(self.network.get_weights())
+        return kept
+
+    def _data_fingerprint(self) -> str:
+        lines = sorted(
+            f"{side} {file.content_hash} {self.folder.class_names[file.label_index]}"
+            for side in ("train", "validation", "test")
+            for file in getattr(self.split, side)
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def _provenance(self, side: str) -> dict[str, Any]:
+        labels = hashlib.sha256("\n".join(self.folder.class_names).encode()).hexdigest()
+        contents = hashlib.sha256("\n".join(sorted(file.content_hash for file in self.folder.files)).encode())
+        report = self.weights_report
+        return {
+            "config": self.config.to_json(),
+            "seed": self.config.seed,
+            "figures_from": side,
+            "images": {name: len(getattr(self.split, name)) for name in ("train", "validation", "test")},
+            "left_out": len(self.problems),
+            "hashes": {
+                "data": contents.hexdigest(),
+                "split": self._data_fingerprint(),
+                "labels": labels,
+                "initial_weights": report.sha256 if report is not None else None,
+                "weights": weights.fingerprint(self.network),
+                "preparation": self.image_spec.fingerprint(),
+            },
+            "initial_weights": report.source if report is not None else None,
+            "boundary": self.parts.boundary,
+            "versions": {
+                "garden": garden.__version__,
+                "tensorflow": tf.__version__,
+                "keras": keras.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+        }
+
+    def _write_run_json(self, trained: TrainedModel) -> None:
+        atomic_files.write_json(
+            self.run.path / "run.json",
+            {
+                "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                "metrics": trained.metrics,
+                "temperature": trained.temperature,
+                "unknown_threshold": trained.unknown_threshold,
+                "epochs": len(self.history),
+                "seconds": {stage: round(seconds, 2) for stage, seconds in self.seconds.items()},
+                **trained.provenance,
+            },
+        )
+
+    def _write_tensorboard(self, trained: TrainedModel, final: evaluation.Evaluation, card: str) -> None:
+        writer = self.writer
+        step = len(self.history)
+        writer.evaluation(final, step=step)
+        writer.text("model card", card)
+        writer.network(trained.network)
+        writer.hparams(
+            {name: value for name, value in self.config.to_json().items() if value is not None},
+            {"accuracy": trained.metrics["accuracy"], "macro_recall": trained.metrics["macro_recall"]},
+        )
+        self._write_projector()
+
+    def _write_projector(self) -> None:
+        pairs = [(self.train_images, self.split.train), (self.validation_images, self.split.validation)]
+        indices = np.concatenate([images.indices for images, _ in pairs])[:PROJECTOR_IMAGES]
+        files = [file for _, side in pairs for file in side][:PROJECTOR_IMAGES]
+        to_features = keras.Model(
+            self.network.get_layer(self.parts.boundary).output,
+            [self.network.get_layer(self.architecture.features_layer).output, self.network.output],
+        )
+        step = tf.function(lambda rows: to_features(rows, training=False), reduce_retracing=True)
+        features, scores, thumbnails = [], [], []
+        for start in range(0, len(indices), 64):
+            chosen = indices[start : start + 64]
+            plain = [0] * len(chosen)
+            some_features, logits = step(self.activations.rows(chosen, plain, "boundary"))
+            if len(some_features.shape) == 4:
+                some_features = tf.reduce_mean(some_features, axis=[1, 2])
+            features.append(np.asarray(some_features, np.float32))
+            scores.append(tf.nn.softmax(tf.cast(logits, tf.float32)).numpy())
+            thumbnails.append(self.activations.rows(chosen, plain, "thumbnail"))
+        all_scores = np.concatenate(scores)
+        self.writer.projector(
+            features=np.concatenate(features),
+            true_indices=np.array([file.label_index for file in files]),
+            predicted_indices=all_scores.argmax(axis=1),
+            scores=all_scores.max(axis=1),
+            thumbnails=np.concatenate(thumbnails),
+            paths=[file.path for file in files],
+        )
