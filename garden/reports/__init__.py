@@ -1,0 +1,1 @@
+"""What people look at: figures, pages, the model card, and the events that TensorBoard reads."""
