@@ -1,0 +1,196 @@
+"""EfficientNet-Lite: EfficientNet without squeeze-and-excitation, with ReLU6, for small machines.
+
+Source: Tan and Le, "EfficientNet", 2019, https://arxiv.org/abs/1905.11946, in the "lite" form of
+https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+
+import keras
+
+from garden.architectures.registry import Endpoint, architecture
+from garden.image_spec import ImageSpec
+
+_STEM_FILTERS = 32  # Neither the stem nor the last convolution is scaled by the width.
+_HEAD_FILTERS = 1280
+_MINIMUM_SIZE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class EfficientNetLiteVariant:
+    """A row of the table."""
+
+    width: float
+    depth: float
+    image_size: int
+    dropout_rate: float
+    num_parameters: int
+    macs: int
+    top1_error: float
+
+
+# The README of the source. Parameters: trainable, 1000 classes. The errors are 100 - its accuracies.
+VARIANTS = {  #                                width depth size dropout parameters  multiply-adds  top-1 error
+    "efficientnet_lite0": EfficientNetLiteVariant(1.0, 1.0, 224, 0.2, 4_652_008, 385_187_552, 24.9),
+    "efficientnet_lite1": EfficientNetLiteVariant(1.0, 1.1, 240, 0.2, 5_416_680, 600_185_232, 23.3),
+    "efficientnet_lite2": EfficientNetLiteVariant(1.1, 1.2, 260, 0.3, 6_092_072, 859_736_272, 22.4),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stage:
+    blocks: int
+    kernel_size: int
+    stride: int  # Of the first block; the others have 1.
+    expansion: int
+    filters: int
+
+
+# EfficientNet, table 1, stages 2 to 8, before scaling.
+_STAGES = (
+    _Stage(1, 3, 1, 1, 16),
+    _Stage(2, 3, 2, 6, 24),
+    _Stage(2, 5, 2, 6, 40),
+    _Stage(3, 3, 2, 6, 80),
+    _Stage(3, 5, 1, 6, 112),
+    _Stage(4, 5, 2, 6, 192),
+    _Stage(1, 3, 1, 6, 320),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    name: str
+    input_filters: int
+    filters: int
+    kernel_size: int
+    stride: int
+    expansion: int
+
+    @property
+    def is_residual(self) -> bool:
+        return self.stride == 1 and self.input_filters == self.filters
+
+    @property
+    def output_layer(self) -> str:
+        return f"{self.name}_add" if self.is_residual else f"{self.name}_project_bn"
+
+
+def _blocks(variant: EfficientNetLiteVariant) -> Iterator[_Block]:
+    input_filters = _STEM_FILTERS
+    for number, stage in enumerate(_STAGES, start=1):
+        # "Lite" leaves the depth of the first and last stage alone.
+        scaled = 1 < number < len(_STAGES)
+        repeats = math.ceil(stage.blocks * variant.depth) if scaled else stage.blocks
+        filters = _scaled_filters(stage.filters, variant.width)
+        for block in range(1, repeats + 1):
+            stride = stage.stride if block == 1 else 1
+            name = f"stage{number}_block{block}"
+            yield _Block(name, input_filters, filters, stage.kernel_size, stride, stage.expansion)
+            input_filters = filters
+
+
+def _scaled_filters(filters: int, width: float) -> int:
+    """The multiple of 8 next to `filters * width`, but not more than a tenth below it."""
+    scaled = filters * width
+    rounded = max(8, int(scaled + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * scaled else rounded
+
+
+def _endpoints(variant: EfficientNetLiteVariant) -> tuple[Endpoint, ...]:
+    endpoints = [Endpoint("stem_relu6", 2)]
+    for block in _blocks(variant):
+        endpoints.append(Endpoint(block.output_layer, endpoints[-1].stride * block.stride))
+    return (*endpoints, Endpoint("head_relu6", endpoints[-1].stride))
+
+
+def _foreign_names(variant: EfficientNetLiteVariant) -> dict[str, tuple[str, ...]]:
+    """Our layers in the published PyTorch files."""
+    names = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "head_conv": "_conv_head", "head_bn": "_bn1"}
+    for number, block in enumerate(_blocks(variant)):
+        counter = (
+            itertools.count()
+        )  # A block without expansion numbers its normalizations from the depthwise one.
+        theirs = f"_blocks.{number}."
+        if block.expansion != 1:
+            names[f"{block.name}_expand_conv"] = f"{theirs}_expand_conv"
+            names[f"{block.name}_expand_bn"] = f"{theirs}_bn{next(counter)}"
+        else:
+            next(counter)
+        names[f"{block.name}_depthwise_conv"] = f"{theirs}_depthwise_conv"
+        names[f"{block.name}_depthwise_bn"] = f"{theirs}_bn{next(counter)}"
+        names[f"{block.name}_project_conv"] = f"{theirs}_project_conv"
+        names[f"{block.name}_project_bn"] = f"{theirs}_bn{next(counter)}"
+    names["logits"] = "_fc"
+    return {ours: (theirs,) for ours, theirs in names.items()}
+
+
+def _image_spec(variant: EfficientNetLiteVariant) -> ImageSpec:
+    size = variant.image_size
+    return ImageSpec(size, size, mean=(127.0,) * 3, std=(128.0,) * 3, resize="crop", interpolation="bicubic")
+
+
+@architecture(
+    VARIANTS,
+    source="https://arxiv.org/abs/1905.11946",
+    image_spec=_image_spec,
+    endpoints=_endpoints,
+    features_layer="pool",
+    head_layers=("dropout", "logits"),
+    minimum_size=_MINIMUM_SIZE,
+    dropout_rate=lambda variant: variant.dropout_rate,
+    foreign_names=_foreign_names,
+)
+def efficientnet_lite(
+    variant: EfficientNetLiteVariant,
+    pixels: keras.KerasTensor,
+    *,
+    num_classes: int | None,
+    dropout_rate: float,
+) -> keras.KerasTensor:
+    """Stem, 16 to 21 inverted residual blocks, a 1×1 convolution, average, dense."""
+    x = keras.layers.Conv2D(_STEM_FILTERS, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(
+        pixels
+    )
+    x = _normalize(x, "stem", activate=True)
+    for block in _blocks(variant):
+        x = _inverted_residual(x, block)
+    x = keras.layers.Conv2D(_HEAD_FILTERS, 1, use_bias=False, name="head_conv")(x)
+    x = _normalize(x, "head", activate=True)
+    # From here on float32, also in mixed precision: sums over a map are too coarse in float16.
+    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
+    if num_classes is None:
+        return x
+    x = keras.layers.Dropout(dropout_rate, dtype="float32", name="dropout")(x)
+    return keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
+
+
+def _inverted_residual(x: keras.KerasTensor, block: _Block) -> keras.KerasTensor:
+    shortcut = x
+    if block.expansion != 1:
+        filters = block.input_filters * block.expansion
+        x = keras.layers.Conv2D(filters, 1, use_bias=False, name=f"{block.name}_expand_conv")(x)
+        x = _normalize(x, f"{block.name}_expand", activate=True)
+    x = keras.layers.DepthwiseConv2D(
+        block.kernel_size,
+        strides=block.stride,
+        padding="same",
+        use_bias=False,
+        name=f"{block.name}_depthwise_conv",
+    )(x)
+    x = _normalize(x, f"{block.name}_depthwise", activate=True)
+    x = keras.layers.Conv2D(block.filters, 1, use_bias=False, name=f"{block.name}_project_conv")(x)
+    x = _normalize(x, f"{block.name}_project", activate=False)
+    if block.is_residual:
+        x = keras.layers.Add(name=f"{block.name}_add")([shortcut, x])
+    return x
+
+
+def _normalize(x: keras.KerasTensor, name: str, *, activate: bool) -> keras.KerasTensor:
+    x = keras.layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=f"{name}_bn")(x)
+    return keras.layers.ReLU(6.0, name=f"{name}_relu6")(x) if activate else x

@@ -1,0 +1,219 @@
+"""The catalogue's machinery: what an entry holds, how a family file adds its variants, how one is found."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from garden.errors import ArchitectureError
+from garden.image_spec import ImageSpec
+from garden.weights import foreign_names as foreign_names_registry
+from garden.weights import sources
+
+Value = TypeVar("Value")
+
+
+class Variant(Protocol):
+    """A row of a family's table. Its other fields are the family's own."""
+
+    @property
+    def num_parameters(self) -> int: ...
+
+    @property
+    def macs(self) -> int: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """A place where a network can be cut in two.
+
+    Everything after the layer depends on the input only through the layer's output.
+
+    Args:
+        name: The layer's name.
+        stride: Input pixels from one position of the output to the next.
+    """
+
+    name: str
+    stride: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """An entry of the catalogue.
+
+    Args:
+        name: What `garden.build` takes.
+        family: The family's name; its file is `garden/architectures/<family>.py`.
+        task: What the network answers: "classify".
+        image_spec: The pixels that it expects.
+        num_classes: Classes of the original, which is what `num_parameters` and `macs` count.
+        dropout_rate: Share of the features dropped while training the head.
+        num_parameters: Trainable parameters; the moving averages of BatchNormalization do not count.
+        macs: Multiply-adds of convolutions and dense layers for one image of `image_spec`'s size.
+        source: Where the network is described.
+        top1_error: Published error on ImageNet's validation images, one crop, in per cent; None if unpublished.
+        endpoints: Where the network can be cut, from the input to the output.
+        features_layer: The last layer before the head; a map or a vector.
+        head_layers: The layers after `features_layer`, in order. They are new when `num_classes` differs.
+        minimum_size: Smallest height and width in pixels.
+        variant: The row of the family's table.
+        builder: Makes logits, or features, from the input tensor.
+    """
+
+    name: str
+    family: str
+    task: str
+    image_spec: ImageSpec
+    num_classes: int
+    dropout_rate: float
+    num_parameters: int
+    macs: int
+    source: str
+    top1_error: float | None
+    endpoints: tuple[Endpoint, ...]
+    features_layer: str
+    head_layers: tuple[str, ...]
+    minimum_size: int
+    variant: Variant = dataclasses.field(repr=False)
+    builder: Callable[..., Any] = dataclasses.field(repr=False, compare=False)
+
+    @property
+    def pretrained(self) -> tuple[str, ...]:
+        """Names that `weights=` takes beside a path."""
+        return sources.names_for(self.name)
+
+    def image_spec_for(self, input_shape: tuple[int, int, int]) -> ImageSpec:
+        """The pixels that a network of `input_shape` expects.
+
+        One channel means luminance, scaled by the average of the three channels' mean and std.
+
+        Args:
+            input_shape: `(height, width, channels)`, as given to `garden.build`.
+        Raises: ArchitectureError, for 4 channels: no picture has a fourth, so the pixels are the caller's.
+        """
+        height, width, channels = input_shape
+        spec = self.image_spec.with_size(height, width)
+        if channels == spec.channels:
+            return spec
+        if channels == 1:
+            return dataclasses.replace(
+                spec, channels=1, mean=(_average(spec.mean),), std=(_average(spec.std),), channel_order="rgb"
+            )
+        if channels == 3:
+            return dataclasses.replace(spec, channels=3, mean=spec.mean * 3, std=spec.std * 3)
+        raise ArchitectureError(
+            f"{self.name} with {channels} input channels has no ImageSpec: pictures are prepared with 1 or 3 "
+            "channels. Prepare the pixels yourself, or build the network with 3 channels."
+        )
+
+
+def _average(numbers: tuple[float, ...]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+_ENTRIES: dict[str, Architecture] = {}
+
+
+def architecture(
+    variants: Mapping[str, Variant],
+    *,
+    source: str,
+    image_spec: ImageSpec | Callable[[Any], ImageSpec],
+    endpoints: Callable[[Any], tuple[Endpoint, ...]],
+    features_layer: str | Callable[[Any], str],
+    head_layers: tuple[str, ...],
+    minimum_size: int | Callable[[Any], int],
+    dropout_rate: float | Callable[[Any], float] = 0.0,
+    task: str = "classify",
+    num_classes: int = 1000,
+    foreign_names: Callable[[Any], Mapping[str, tuple[str, ...]]] | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add a family's variants to the catalogue; decorates the family's builder.
+
+    The builder is `builder(variant, pixels, *, num_classes, dropout_rate)`: it takes the input tensor and
+    returns the logits, or, for `num_classes=None`, a feature vector for each image.
+    An argument that differs between variants is given as a function of the variant.
+
+    Args:
+        variants: Name of an entry → its row of the family's table.
+        foreign_names: Makes, for a variant, our layer names → the names that the same layers have in
+            weight files of other programs.
+        The others: as in `Architecture`.
+    Raises: ValueError, if a name is taken.
+    """
+
+    def add(builder: Callable[..., Any]) -> Callable[..., Any]:
+        for name, variant in variants.items():
+            if name in _ENTRIES:
+                raise ValueError(
+                    f"Architecture names must be unique. Received: name={name!r}, which is already taken."
+                )
+            _ENTRIES[name] = Architecture(
+                name=name,
+                family=builder.__module__.rpartition(".")[2],
+                task=task,
+                image_spec=_of(image_spec, variant),
+                num_classes=num_classes,
+                dropout_rate=_of(dropout_rate, variant),
+                num_parameters=variant.num_parameters,
+                macs=variant.macs,
+                source=source,
+                top1_error=getattr(variant, "top1_error", None),
+                endpoints=endpoints(variant),
+                features_layer=_of(features_layer, variant),
+                head_layers=head_layers,
+                minimum_size=_of(minimum_size, variant),
+                variant=variant,
+                builder=builder,
+            )
+            if foreign_names is not None:
+                foreign_names_registry.remember(name, foreign_names(variant))
+        return builder
+
+    return add
+
+
+def _of(value: Value | Callable[[Any], Value], variant: Variant) -> Value:
+    return value(variant) if callable(value) else value
+
+
+def names() -> tuple[str, ...]:
+    """The names of all entries, sorted."""
+    return tuple(sorted(_ENTRIES))
+
+
+def get(name: str) -> Architecture:
+    """The entry of that name.
+
+    Raises: ArchitectureError, if there is none; the sentence names close ones.
+    """
+    if name not in _ENTRIES:
+        close = difflib.get_close_matches(str(name), _ENTRIES, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(close)}? " if close else ""
+        raise ArchitectureError(
+            f"There is no architecture named {name!r}. {hint}`garden list` prints all names."
+        )
+    return _ENTRIES[name]
+
+
+def list_architectures(
+    pattern: str = "*", *, task: str | None = None, max_parameters: float | None = None
+) -> list[str]:
+    """Names of the entries that fit, sorted.
+
+    Args:
+        pattern: Shell pattern on the name, such as "mobilenet*".
+        task: Only entries that answer this, such as "classify".
+        max_parameters: Only entries with at most so many trainable parameters.
+    """
+    entries = (_ENTRIES[name] for name in names() if fnmatch.fnmatchcase(name, pattern))
+    return [
+        entry.name
+        for entry in entries
+        if (task is None or entry.task == task)
+        and (max_parameters is None or entry.num_parameters <= max_parameters)
+    ]
