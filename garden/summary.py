@@ -142,9 +142,10 @@ def summarize(model: keras.Model) -> Summary:
     rows: list[SummaryRow] = []
     views: dict[int, _View | None] = {}
     counted: set[int] = set()
+    places = {layer.name: place for place, layer in enumerate(model.layers)}
     # Keras offers its graph under no public name. The nodes are deepest, that is nearest to the input, first.
     for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
+        for node in sorted(model._nodes_by_depth[depth], key=lambda node: places.get(node.operation.name, 0)):
             layer = node.operation
             if isinstance(layer, keras.Model):
                 raise ValueError(

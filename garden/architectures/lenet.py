@@ -1,7 +1,7 @@
 """LeNet-5 in its modern form.
 
-Every map of S2 feeds every map of C3, averages replace the trainable sub-sampling, and a dense layer the bitmap
-targets.
+Every map of S2 feeds every map of C3; averages replace the trainable sub-sampling, and a dense layer the
+bitmap targets.
 
 Source: LeCun et al., "Gradient-based learning applied to document recognition", 1998, section II.B,
 http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf

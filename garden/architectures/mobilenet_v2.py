@@ -25,8 +25,8 @@ class MobileNetV2Variant:
     top1_error: float | None
 
 
-# Parameters: trainable, 1000 classes. Widths below 1 and 1.3 are the authors' further models; errors where the
-# paper has them (table 4).
+# Parameters: trainable, 1000 classes. Widths below 1 and 1.3 are the authors' further models; errors where
+# the paper has them (table 4).
 VARIANTS = {  #                         width parameters  multiply-adds  top-1 error
     "mobilenet_v2_035": MobileNetV2Variant(0.35, 1_677_128, 59_285_808, None),
     "mobilenet_v2_050": MobileNetV2Variant(0.5, 1_968_680, 97_131_840, None),

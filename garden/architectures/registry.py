@@ -55,7 +55,7 @@ class Architecture:
         num_parameters: Trainable parameters; the moving averages of BatchNormalization do not count.
         macs: Multiply-adds of convolutions and dense layers for one image of `image_spec`'s size.
         source: Where the network is described.
-        top1_error: Published error on ImageNet's validation images, one crop, in per cent; None if unpublished.
+        top1_error: Published error in per cent on ImageNet's validation images, one crop; None if none is.
         endpoints: Where the network can be cut, from the input to the output.
         features_layer: The last layer before the head; a map or a vector.
         head_layers: The layers after `features_layer`, in order. They are new when `num_classes` differs.

@@ -40,7 +40,8 @@ def read_npz(path: Path) -> TensorFile:
         raise damaged(path, str(error)) from error
     if not tensors:
         raise damaged(path, "it holds no arrays")
-    return TensorFile(path, tuple(tensors), is_ordered=True)
+    is_named = any(tensor.layer for tensor in tensors)
+    return TensorFile(path, tuple(tensors), order="written" if is_named else "graph")
 
 
 def _reading_npz(path: Path, name: str) -> Callable[[], np.ndarray]:
@@ -71,7 +72,7 @@ def read_safetensors(path: Path) -> TensorFile:
         raise damaged(path, str(error)) from error
     if not tensors:
         raise damaged(path, "it holds no tensors")
-    return TensorFile(path, tuple(tensors), is_ordered=False)
+    return TensorFile(path, tuple(tensors), order="none")
 
 
 _NUMPY_TYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}

@@ -67,7 +67,7 @@ def read_keras_archive(path: Path) -> TensorFile:
     ordered = sorted(
         found.tensors, key=lambda tensor: places[tensor.layer]
     )  # Stable: roles keep their order.
-    return TensorFile(path, tuple(ordered), is_ordered=True)
+    return TensorFile(path, tuple(ordered), order="graph")
 
 
 def _read_bounded(archive: zipfile.ZipFile, member: str, path: Path) -> bytes:
@@ -101,7 +101,7 @@ def _read_open(path: Path, file: h5py.File, reopen: Callable[[], h5py.File]) -> 
         tensors = tuple(_newer_tensors(file, reopen))
     if not tensors:
         raise damaged(path, "it holds no weights")
-    return TensorFile(path, tensors, is_ordered="layer_names" in weights.attrs)
+    return TensorFile(path, tensors, order="graph" if "layer_names" in weights.attrs else "class")
 
 
 def _older_tensors(weights: h5py.Group, reopen: Callable[[], h5py.File]) -> Iterator[StoredTensor]:

@@ -101,9 +101,9 @@ def _notes(records: Iterable[report.TensorRecord]) -> tuple[str, ...]:
     for record in records:
         if record.fate == report.ADAPTED and record.shape[2] == 1:
             return (
-                f"{record.name} was summed over red, green and blue: a grey picture gives what the same grey "
-                "gave in three channels, when prepared by `Architecture.image_spec_for`, whose mean and std are "
-                "the averages over the channels (exact where these were equal).",
+                f"{record.name} was summed over red, green and blue: a grey picture gives what the same "
+                "grey gave in three channels, when prepared by `Architecture.image_spec_for`, whose mean and "
+                "std are the averages over the channels (exact where these were equal).",
             )
         if record.fate == report.ADAPTED:
             return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
@@ -74,8 +75,11 @@ def plan(
     body = [target for target in targets if not target.is_head]
     layers = _by_layer(file, targets)
     pairs = _pairs_by_name(targets, layers, foreign_names)
-    if not any(target.name in pairs for target in body):
-        pairs = _pairs_by_order(targets, layers, file) or pairs
+    # Some names alone prove nothing: Keras numbers unnamed layers anew in every process.
+    if not all(target.name in pairs for target in body):
+        ordered = _pairs_by_order(model, targets, layers, file)
+        fits = ordered and all(_fit(target, layers[ordered[target.name]])[0] for target in body)
+        pairs = ordered if ordered and (fits or not pairs) else pairs
     _pair_lone_head(targets, layers, pairs)
 
     assignments: list[Assignment] = []
@@ -168,24 +172,54 @@ def _pairs_by_name(
 
 
 def _pairs_by_order(
-    targets: Sequence[Target], layers: Mapping[str, list[StoredTensor]], file: TensorFile
+    model: keras.Model, targets: Sequence[Target], layers: Mapping[str, list[StoredTensor]], file: TensorFile
 ) -> dict[str, str] | None:
-    """Layer by layer in the order of building; None unless every shape of the body agrees."""
-    if file.is_ordered:
+    """Layer by layer, where the file has an order that can only mean one thing; None where it has not."""
+    if file.order == "graph" or (file.order == "written" and not has_interchangeable_layers(model)):
         return _zip_layers(targets, list(layers))
-    # Files that only keep the order within a class of layers.
-    if not all(tensor.layer_class for tensor in file.tensors):
+    if file.order != "class":
         return None
     pairs: dict[str, str] = {}
-    kinds = {type(target.layer).__name__.lower() for target in targets}
-    for kind in kinds:
-        ours = [target for target in targets if type(target.layer).__name__.lower() == kind]
-        theirs = [name for name, tensors in layers.items() if tensors[0].layer_class.replace("_", "") == kind]
+    for kind in sorted({_class_of(target.layer) for target in targets}):
+        ours = [target for target in targets if _class_of(target.layer) == kind]
+        theirs = [name for name, tensors in layers.items() if tensors[0].layer_class == kind]
         found = _zip_layers(ours, theirs)
         if found is None:
             return None
         pairs.update(found)
     return pairs
+
+
+def _class_of(layer: keras.layers.Layer) -> str:
+    """A layer's class as `.weights.h5` spells it."""
+    return re.sub(
+        r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
+    ).lower()
+
+
+def has_interchangeable_layers(model: keras.Model) -> bool:
+    """Whether two layers with the same shapes stand side by side, neither reading the other's output.
+
+    Which of them a file writes first is then a matter of taste.
+    """
+    before: dict[int, int] = {}  # Tensor → which weighted layers it depends on, one bit each.
+    seen: dict[tuple[tuple[int, ...], ...], list[int]] = {}  # Shapes → the bits of the layers that have them.
+    bit = 1
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            ancestors = 0
+            for tensor in node.input_tensors:
+                ancestors |= before[id(tensor)]
+            shapes = tuple(tuple(variable.shape) for variable in getattr(node.operation, "weights", ()))
+            if shapes:
+                # Nodes come in the order of the graph: an earlier like that is no ancestor stands beside.
+                if any(not ancestors & earlier for earlier in seen.get(shapes, [])):
+                    return True
+                seen.setdefault(shapes, []).append(bit)
+                ancestors |= bit
+                bit <<= 1
+            before.update((id(tensor), ancestors) for tensor in node.output_tensors)
+    return False
 
 
 def _zip_layers(targets: Sequence[Target], names: Sequence[str]) -> dict[str, str] | None:
@@ -300,7 +334,7 @@ def _misfit_sentence(model: keras.Model, file: TensorFile, misfits: Sequence[str
     shown = "; ".join(misfits[:_NAMED_IN_ERRORS])
     more = f"; and {len(misfits) - _NAMED_IN_ERRORS} more" if len(misfits) > _NAMED_IN_ERRORS else ""
     return (
-        f"{file.path} does not hold the weights of {model.name}: {len(misfits)} of its {count} tensors did not "
-        f"fit: {shown}{more}. Only the head may differ. Give weights of the same architecture and, where its size "
-        "depends on it, the same input shape."
+        f"{file.path} does not hold the weights of {model.name}: {len(misfits)} of its {count} tensors did "
+        f"not fit: {shown}{more}. Only the head may differ. Give weights of the same architecture and, where "
+        "its size depends on it, the same input shape."
     )

@@ -79,7 +79,7 @@ def read_numpy_pickle(path: Path) -> TensorFile:
         for role, array in zip(("kernel", "bias"), arrays, strict=False):
             tensors.append(StoredTensor(f"{name}/{role}", name, role, array.shape, _reading(array)))
     # Dictionaries of Python 2 have no order.
-    return TensorFile(path, tuple(tensors), is_ordered=False)
+    return TensorFile(path, tuple(tensors), order="none")
 
 
 def _reading(array: _Array) -> Callable[[], np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -40,13 +41,14 @@ class TensorFile:
     Args:
         path: The file.
         tensors: In the file's order.
-        is_ordered: Whether that order is the order in which the network was built. Where it is not, it still
-            is the order among the layers of one `layer_class`.
+        order: "graph" where the order is that of Keras' layers; "written" where it is that in which somebody
+            wrote the layers down, which differs between parallel branches; "class" where it is Keras' among
+            the layers of one `layer_class`; "none" where it says nothing.
     """
 
     path: Path
     tensors: tuple[StoredTensor, ...]
-    is_ordered: bool
+    order: Literal["graph", "written", "class", "none"]
 
 
 def damaged(path: Path, why: str) -> WeightsError:

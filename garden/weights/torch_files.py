@@ -234,4 +234,4 @@ def _tensor_file(
     for name, tensor in tensors.items():
         layer, role = split_name(name)
         stored.append(StoredTensor(name, layer, role, tensor.shape, reading(tensor)))
-    return TensorFile(path, tuple(stored), is_ordered=True)
+    return TensorFile(path, tuple(stored), order="written")
