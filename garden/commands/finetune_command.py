@@ -35,8 +35,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(flag, dest=name, default=default[name], help=help_text + shown, **options)
 
     network = parser.add_argument_group("network")
-    option(network, "--weights", "weights", "imagenet, none (train everything), or a weights file", metavar="WEIGHTS")
-    option(network, "--image-size", "image_size", "side of the input in pixels (default: the network's)", type=int)
+    option(
+        network,
+        "--weights",
+        "weights",
+        "imagenet, none (train everything), or a weights file",
+        metavar="WEIGHTS",
+    )
+    option(
+        network,
+        "--image-size",
+        "image_size",
+        "side of the input in pixels (default: the network's)",
+        type=int,
+    )
     option(network, "--dropout", "dropout_rate", "dropout before the logits (default: the network's)")
 
     split = parser.add_argument_group("split")
@@ -54,10 +66,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "first endpoint that trains in the second phase (`garden show NAME` lists them), auto, none or all",
         metavar="ENDPOINT",
     )
-    option(phases, "--head-rate", "head_rate", "peak learning rate of the head, or auto to look for one", type=_rate)
+    option(
+        phases,
+        "--head-rate",
+        "head_rate",
+        "peak learning rate of the head, or auto to look for one",
+        type=_rate,
+    )
     option(phases, "--late-rate", "late_rate", "peak learning rate of the second phase, or auto", type=_rate)
     option(phases, "--rate-decay", "rate_decay", "factor on the rate for each endpoint further from the head")
-    option(phases, "--early-stopping", "early_stopping", "epochs without a better validation loss; 0 keeps the last weights")
+    option(
+        phases,
+        "--early-stopping",
+        "early_stopping",
+        "epochs without a better validation loss; 0 keeps the last weights",
+    )
 
     regularisation = parser.add_argument_group("regularisation")
     option(
@@ -78,7 +101,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND",
     )
     option(regularisation, "--mix-alpha", "mix_alpha", "Beta parameter of the mixing proportions")
-    option(regularisation, "--label-smoothing", "label_smoothing", "share of the loss that asks for all classes alike")
+    option(
+        regularisation,
+        "--label-smoothing",
+        "label_smoothing",
+        "share of the loss that asks for all classes alike",
+    )
     option(
         regularisation,
         "--class-weights",
@@ -96,7 +124,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--deterministic", action="store_true", help="bit-identical operations, slower")
     machine.add_argument("--mixed-precision", action="store_true", help="compute in 16 bits, keep weights in 32")
     machine.add_argument("--no-cache", dest="cache", action="store_false", help="compute the frozen layers every epoch")
-    machine.add_argument("--no-tensorboard", dest="tensorboard", action="store_false", help="write no TensorBoard files")
+    machine.add_argument(
+        "--no-tensorboard", dest="tensorboard", action="store_false", help="write no TensorBoard files"
+    )
     option(machine, "--checkpoint-seconds", "checkpoint_seconds", "least time between checkpoints")
 
     afterwards = parser.add_argument_group("afterwards")

@@ -124,9 +124,7 @@ class CachedActivations:
 
     def rows(self, image_indices: Sequence[int], views: Sequence[int], output: str) -> np.ndarray:
         """Shape `(len(image_indices), …)`; `output` is "boundary", "features" or "thumbnail"."""
-        keys = [
-            self.extractor.key(self.files[index], view) for index, view in zip(image_indices, views, strict=True)
-        ]
+        keys = [self.extractor.key(self.files[index], view) for index, view in zip(image_indices, views, strict=True)]
         return self.cache.gather(keys, output)
 
 

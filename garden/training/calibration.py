@@ -142,7 +142,5 @@ def _checked(values: np.ndarray, labels: np.ndarray, name: str) -> tuple[np.ndar
     if wrong:
         raise ValueError(f"`{name}` must be finite. Received: {wrong} that are not.")
     if labels.min() < 0 or labels.max() >= values.shape[1]:
-        raise ValueError(
-            f"`labels` must be within 0..{values.shape[1] - 1}. Received: {labels.min()}..{labels.max()}."
-        )
+        raise ValueError(f"`labels` must be within 0..{values.shape[1] - 1}. Received: {labels.min()}..{labels.max()}.")
     return values, labels.astype(np.int64)

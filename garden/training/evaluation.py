@@ -178,9 +178,7 @@ class Evaluation:
 
     def with_temperature(self, temperature: float) -> Evaluation:
         """The same answers, with scores of another temperature; 1.0 gives the uncalibrated ones."""
-        return evaluate_logits(
-            self.logits, self.class_indices, self.labels, self.paths, temperature=temperature
-        )
+        return evaluate_logits(self.logits, self.class_indices, self.labels, self.paths, temperature=temperature)
 
     def acceptance(self, threshold: float) -> tuple[float, float | None]:
         """What an "unknown" threshold does to these images.
@@ -267,8 +265,7 @@ def evaluate_logits(
         )
     if true_indices.min() < 0 or true_indices.max() >= len(labels):
         raise ValueError(
-            f"`true_indices` must be within 0..{len(labels) - 1}. "
-            f"Received: {true_indices.min()}..{true_indices.max()}."
+            f"`true_indices` must be within 0..{len(labels) - 1}. Received: {true_indices.min()}..{true_indices.max()}."
         )
     if not np.isfinite(logits).all():
         rows = int((~np.isfinite(logits)).any(axis=1).sum())
@@ -304,9 +301,7 @@ def evaluate(
         indices.append(batch_indices)
         logits.append(trained.predict_logits(trained.image_spec.normalize(images).numpy()))
     if not logits:
-        first = (
-            f" The first: {stream.problems[0].path}: {stream.problems[0].reason}" if stream.problems else ""
-        )
+        first = f" The first: {stream.problems[0].path}: {stream.problems[0].reason}" if stream.problems else ""
         raise ImageFolderError(
             f"None of the {len(files)} pictures can be read; an evaluation needs at least one. "
             f"Check that they are still there.{first}"
@@ -345,9 +340,7 @@ def write_evaluation(
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     labels = evaluation.labels
-    figures.write_png(
-        directory / "confusion_matrix.png", figures.confusion_matrix(evaluation.confusion, labels)
-    )
+    figures.write_png(directory / "confusion_matrix.png", figures.confusion_matrix(evaluation.confusion, labels))
     _write_csv(
         directory / "confusion_matrix.csv",
         ["true \\ predicted", *labels],

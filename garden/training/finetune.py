@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import datetime
 import errno
-import hashlib
-import platform
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,14 +24,13 @@ from garden.image_spec import ImageSpec
 from garden.reports.model_card import model_card
 from garden.reports.tensorboard_writer import RunWriter
 from garden.trained_model import TrainedModel
-from garden.training import activations, calibration, evaluation, transfer
+from garden.training import activations, calibration, evaluation, provenance, run_tensorboard, transfer
 from garden.training.activation_cache import ActivationCache, discard_oldest
 from garden.training.config import TrainingConfig
 from garden.training.phase import Images, Phase
 from garden.training.run_directory import RunDirectory
-from garden.weights.sources import cache_directory
+from garden.weights.fetching import cache_directory
 
-PROJECTOR_IMAGES = 2000
 TRAINING_GRID_IMAGES = 16
 
 
@@ -105,7 +101,9 @@ def out_of_resources(output: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        raise ResourceError(f"The disk is full while writing {error.filename or output}. {again} Free some space first.") from error
+        raise ResourceError(
+            f"The disk is full while writing {error.filename or output}. {again} Free some space first."
+        ) from error
     except (tf.errors.OpError, RuntimeError) as error:
         if "No space left on device" not in str(error):
             raise
@@ -183,17 +181,20 @@ class _Finetuning:
             return split.k_folds(folder, folds=config.folds, seed=config.seed)[config.fold]
         return split.split_image_folder(folder, validation=config.validation, test=config.test, seed=config.seed)
 
-    def _network(self) -> tuple[keras.Model, Any]:
-        network = architectures.build(
+    def _network(self) -> tuple[keras.Model, weights.WeightsReport | None]:
+        network = self._build()
+        if self.config.from_scratch:
+            return network, None
+        return network, weights.load_weights(network, self.config.weights, architecture=self.architecture)
+
+    def _build(self) -> keras.Model:
+        return architectures.build(
             self.config.architecture,
             num_classes=len(self.folder.class_names),
             input_shape=self.image_spec.input_shape,
             weights=None,
             dropout_rate=self.config.dropout_rate,
         )
-        if self.config.from_scratch:
-            return network, None
-        return network, weights.load_weights(network, self.config.weights, architecture=self.architecture)
 
     def _announce(self) -> None:
         sides = {"train": self.split.train, "validation": self.split.validation, "test": self.split.test}
@@ -280,7 +281,7 @@ class _Finetuning:
                 )
 
     def _write_inputs(self) -> None:
-        split.write_split_csv(self.split, self.run.path / "split.csv", class_names=self.folder.class_names)
+        split.write_split_csv(self.split, self.run.path / "split.csv")
         atomic_files.write_text(self.run.path / "labels.txt", "".join(f"{name}\n" for name in self.folder.class_names))
         self.run.write_problems(self.problems)
 
@@ -382,12 +383,16 @@ class _Finetuning:
         self.run.write_metrics(self.history)
 
     def _checkpoint(self, position: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        facts = {**position, "history": self.history, "data": self._data_fingerprint()}
+        facts = {
+            **position,
+            "history": self.history,
+            "data": provenance.split_fingerprint(self.split, self.folder.class_names),
+        }
         self.run.save_checkpoint(facts, arrays)
         self.run.write_metrics(self.history)
 
     def _refuse_other_data(self, position: dict[str, Any]) -> None:
-        if position["data"] != self._data_fingerprint():
+        if position["data"] != provenance.split_fingerprint(self.split, self.folder.class_names):
             raise ImageFolderError(
                 f"The images under {self.config.photos} have changed since this run began, so it cannot go on as it "
                 "was. Put them back, or start a new run with another --output."
@@ -405,26 +410,24 @@ class _Finetuning:
         images = self.extractor.view_images(
             activations.resized(files, self.image_spec), files, min(1, self.config.num_views - 1)
         )
-        self.writer.training_images(
-            images, np.array([file.label_index for file in files]), phase="training", step=0
-        )
+        self.writer.training_images(images, np.array([file.label_index for file in files]), phase="training", step=0)
 
-    # Afterwards ----------------------------------------------------------------------------------------------------
+    # Afterwards ------------------------------------------------------------------------------------------
 
     def _finish(self, phase: Phase) -> TrainedModel:
-        config = self.config
         validation_logits = phase.logits(self.validation_images)
         temperature = calibration.fit_temperature(validation_logits, self.validation_images.class_indices)
-        validation = self._evaluate(validation_logits, self.validation_images, self.split.validation, temperature)
-        uncalibrated = self._evaluate(validation_logits, self.validation_images, self.split.validation, 1.0)
+        uncalibrated = self._evaluate(validation_logits, self.validation_images, self.split.validation)
+        validation = uncalibrated.with_temperature(temperature)
         threshold = None
-        if config.unknown_precision is not None:
+        if self.config.unknown_precision is not None:
             threshold = calibration.unknown_threshold(
-                validation.scores, validation.class_indices, precision=config.unknown_precision
+                validation.scores, validation.class_indices, precision=self.config.unknown_precision
             )
         final, side = validation, "validation"
         if len(self.test_images.indices):
-            final = self._evaluate(phase.logits(self.test_images), self.test_images, self.split.test, temperature)
+            logits = phase.logits(self.test_images)
+            final = self._evaluate(logits, self.test_images, self.split.test).with_temperature(temperature)
             side = "test"
         trained = TrainedModel(
             network=self._network_to_keep(),
@@ -442,145 +445,66 @@ class _Finetuning:
                 "validation_calibration_error_before": float(uncalibrated.ece),
                 "validation_calibration_error": float(validation.ece),
             },
-            provenance=self._provenance(side),
+            provenance=provenance.describe(
+                self.config,
+                folder=self.folder,
+                split=self.split,
+                figures_from=side,
+                weights_report=self.weights_report,
+                parts=self.parts,
+                image_spec=self.image_spec,
+            ),
         )
-        evaluation.write_evaluation(
-            final,
-            self.run.path / "evaluation",
-            title=f"{config.architecture} on {side} images",
-            problems=self.problems,
-            unknown_threshold=threshold,
-        )
-        card = model_card(trained, final, problems=self.problems, config=config.to_json())
-        atomic_files.write_text(self.run.path / "model_card.md", card)
-        if self.writer is not None:
-            self._write_tensorboard(trained, final, card)
-        self.seconds["total"] = time.monotonic() - self.started
-        trained.save(self.run.path)
-        self._write_run_json(trained)
-        self.run.remove_checkpoint()
+        self._write(trained, final, side)
         progress.say(
             f"done in {self.seconds['total']:.0f} s: accuracy {final.accuracy:.3f}, macro recall "
-            f"{final.macro_recall:.3f} on {len(final.class_indices)} {side} images; calibration error "
+            f"{final.macro_recall:.3f} on {final.num_images} {side} images; calibration error "
             f"{uncalibrated.ece:.3f} before and {validation.ece:.3f} after temperature {temperature:.2f}"
         )
         return trained
 
-    def _evaluate(
-        self, logits: np.ndarray, images: Images, files: Sequence[LabelledFile], temperature: float
-    ) -> evaluation.Evaluation:
+    def _evaluate(self, logits: np.ndarray, images: Images, files: Sequence[LabelledFile]) -> evaluation.Evaluation:
         return evaluation.evaluate_logits(
-            logits,
-            images.class_indices,
-            self.folder.class_names,
-            [file.path for file in files],
-            temperature=temperature,
+            logits, images.class_indices, self.folder.class_names, [file.path for file in files]
         )
 
     def _network_to_keep(self) -> keras.Model:
-        """The trained network in float32 with nothing frozen, as a fresh build of its architecture."""
+        """The trained network in float32 with nothing frozen."""
         if not self.config.mixed_precision:
             for layer in self.network.layers:
                 layer.trainable = True
             return self.network
-        kept = architectures.build(
-            self.config.architecture,
-            num_classes=len(self.folder.class_names),
-            input_shape=self.image_spec.input_shape,
-            weights=None,
-            dropout_rate=self.config.dropout_rate,
-        )
+        kept = self._build()
         kept.set_weights(self.network.get_weights())
         return kept
 
-    def _data_fingerprint(self) -> str:
-        lines = sorted(
-            f"{side} {file.content_hash} {self.folder.class_names[file.label_index]}"
-            for side in ("train", "validation", "test")
-            for file in getattr(self.split, side)
+    def _write(self, trained: TrainedModel, final: evaluation.Evaluation, side: str) -> None:
+        evaluation.write_evaluation(
+            final,
+            self.run.path / "evaluation",
+            title=f"{self.config.architecture} on {side} images",
+            problems=self.problems,
+            unknown_threshold=trained.unknown_threshold,
         )
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-    def _provenance(self, side: str) -> dict[str, Any]:
-        labels = hashlib.sha256("\n".join(self.folder.class_names).encode()).hexdigest()
-        contents = hashlib.sha256("\n".join(sorted(file.content_hash for file in self.folder.files)).encode())
-        report = self.weights_report
-        return {
-            "config": self.config.to_json(),
-            "seed": self.config.seed,
-            "figures_from": side,
-            "images": {name: len(getattr(self.split, name)) for name in ("train", "validation", "test")},
-            "left_out": len(self.problems),
-            "hashes": {
-                "data": contents.hexdigest(),
-                "split": self._data_fingerprint(),
-                "labels": labels,
-                "initial_weights": report.sha256 if report is not None else None,
-                "weights": weights.fingerprint(self.network),
-                "preparation": self.image_spec.fingerprint(),
-            },
-            "initial_weights": report.source if report is not None else None,
-            "boundary": self.parts.boundary,
-            "versions": {
-                "garden": garden.__version__,
-                "tensorflow": tf.__version__,
-                "keras": keras.__version__,
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
-        }
-
-    def _write_run_json(self, trained: TrainedModel) -> None:
+        card = model_card(trained, final, problems=self.problems, config=self.config.to_json())
+        atomic_files.write_text(self.run.path / "model_card.md", card)
+        if self.writer is not None:
+            run_tensorboard.write_outcome(
+                self.writer, trained, final, config=self.config, card=card, step=len(self.history)
+            )
+            run_tensorboard.write_projector(
+                self.writer,
+                network=self.network,
+                boundary=self.parts.boundary,
+                features_layer=self.architecture.features_layer,
+                images=(self.train_images, self.validation_images),
+                files=(*self.split.train, *self.split.validation),
+            )
+        self.seconds["total"] = time.monotonic() - self.started
+        trained.save(self.run.path)
+        # Last: a run is finished when its run.json is there.
         atomic_files.write_json(
             self.run.path / "run.json",
-            {
-                "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-                "metrics": trained.metrics,
-                "temperature": trained.temperature,
-                "unknown_threshold": trained.unknown_threshold,
-                "epochs": len(self.history),
-                "seconds": {stage: round(seconds, 2) for stage, seconds in self.seconds.items()},
-                **trained.provenance,
-            },
+            provenance.run_record(trained, num_epochs=len(self.history), seconds=self.seconds),
         )
-
-    def _write_tensorboard(self, trained: TrainedModel, final: evaluation.Evaluation, card: str) -> None:
-        writer = self.writer
-        step = len(self.history)
-        writer.evaluation(final, step=step)
-        writer.text("model card", card)
-        writer.network(trained.network)
-        writer.hparams(
-            {name: value for name, value in self.config.to_json().items() if value is not None},
-            {"accuracy": trained.metrics["accuracy"], "macro_recall": trained.metrics["macro_recall"]},
-        )
-        self._write_projector()
-
-    def _write_projector(self) -> None:
-        pairs = [(self.train_images, self.split.train), (self.validation_images, self.split.validation)]
-        indices = np.concatenate([images.indices for images, _ in pairs])[:PROJECTOR_IMAGES]
-        files = [file for _, side in pairs for file in side][:PROJECTOR_IMAGES]
-        to_features = keras.Model(
-            self.network.get_layer(self.parts.boundary).output,
-            [self.network.get_layer(self.architecture.features_layer).output, self.network.output],
-        )
-        step = tf.function(lambda rows: to_features(rows, training=False), reduce_retracing=True)
-        features, scores, thumbnails = [], [], []
-        for start in range(0, len(indices), 64):
-            chosen = indices[start : start + 64]
-            plain = [0] * len(chosen)
-            some_features, logits = step(self.activations.rows(chosen, plain, "boundary"))
-            if len(some_features.shape) == 4:
-                some_features = tf.reduce_mean(some_features, axis=[1, 2])
-            features.append(np.asarray(some_features, np.float32))
-            scores.append(tf.nn.softmax(tf.cast(logits, tf.float32)).numpy())
-            thumbnails.append(self.activations.rows(chosen, plain, "thumbnail"))
-        all_scores = np.concatenate(scores)
-        self.writer.projector(
-            features=np.concatenate(features),
-            true_indices=np.array([file.label_index for file in files]),
-            predicted_indices=all_scores.argmax(axis=1),
-            scores=all_scores.max(axis=1),
-            thumbnails=np.concatenate(thumbnails),
-            paths=[file.path for file in files],
-        )
+        self.run.remove_checkpoint()

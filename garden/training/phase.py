@@ -307,9 +307,7 @@ class Phase:
             targets = one_hot[images.class_indices[chosen]]
             yield self._mix(rows, targets, chance)
 
-    def _mix(
-        self, rows: np.ndarray, targets: np.ndarray, chance: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _mix(self, rows: np.ndarray, targets: np.ndarray, chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         if self.config.mix == "none":
             return rows, targets
         partners = chance.permutation(len(rows))

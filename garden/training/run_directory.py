@@ -1,14 +1,14 @@
 """The directory of one run: what it was asked, how far it is, what it found.
 
-    RUN/
-      config.json          the settings; the same command goes on, another is refused
-      split.csv            path, label, side and content hash of every image
-      problems.csv         files that were left out, with the reason
-      labels.txt           class names, in the order of the logits
-      checkpoint.npz       while the run is under way: weights, optimizer, position
-      metrics.jsonl        one line for each epoch
-      network.keras, trained_model.json, run.json, model_card.md, evaluation/     when it is done
-      tensorboard/         all along
+RUN/
+  config.json          the settings; the same command goes on, another is refused
+  split.csv            path, label, side and content hash of every image
+  problems.csv         files that were left out, with the reason
+  labels.txt           class names, in the order of the logits
+  checkpoint.npz       while the run is under way: weights, optimizer, position
+  metrics.jsonl        one line for each epoch
+  network.keras, trained_model.json, run.json, model_card.md, evaluation/     when it is done
+  tensorboard/         all along
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import numpy as np
 from garden import atomic_files
 from garden.data.image_folder import Problem
 from garden.errors import RunError
-from garden.training.config import TrainingConfig
 from garden.trained_model import FACTS_FILE
+from garden.training.config import TrainingConfig
 
 CHECKPOINT_FORMAT = 1
 
@@ -57,7 +57,9 @@ class RunDirectory:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"{path} cannot be made ({error.strerror}). Give --output a place you can write to.") from error
+            raise RunError(
+                f"{path} cannot be made ({error.strerror}). Give --output a place you can write to."
+            ) from error
         atomic_files.write_json(config_file, config.to_json())
 
     def __enter__(self) -> RunDirectory:

@@ -43,9 +43,7 @@ def test_temperature_does_not_change_when_logits_move_together():
     logits = np.array([[3.0, 0.0], [1.0, 0.0], [0.0, 0.5]])
     labels = np.array([0, 1, 1])
     shifted = logits + np.array([[700.0], [-900.0], [5.0]])
-    assert calibration.fit_temperature(shifted, labels) == pytest.approx(
-        calibration.fit_temperature(logits, labels)
-    )
+    assert calibration.fit_temperature(shifted, labels) == pytest.approx(calibration.fit_temperature(logits, labels))
 
 
 def test_perfect_validation_counts_one_image_as_wrong():
@@ -56,12 +54,8 @@ def test_perfect_validation_counts_one_image_as_wrong():
 
 def test_one_image_gives_a_finite_temperature():
     # Right: target 2/3, so 1 / T = ln 2. Wrong: no temperature is hot enough, so the bound.
-    assert calibration.fit_temperature(np.array([[1.0, 0.0]]), np.array([0])) == pytest.approx(
-        1 / math.log(2)
-    )
-    assert (
-        calibration.fit_temperature(np.array([[1.0, 0.0]]), np.array([1])) == calibration.MAXIMUM_TEMPERATURE
-    )
+    assert calibration.fit_temperature(np.array([[1.0, 0.0]]), np.array([0])) == pytest.approx(1 / math.log(2))
+    assert calibration.fit_temperature(np.array([[1.0, 0.0]]), np.array([1])) == calibration.MAXIMUM_TEMPERATURE
 
 
 def test_tiny_logits_stop_at_the_lower_bound():
@@ -77,9 +71,7 @@ def test_calibration_error_on_paper():
     # (0.6, 0.8]: 0.7 and 0.8, one right: |0.5 - 0.75|. (0.8, 1]: 0.9, right: |1 - 0.9|.
     scores = np.array([[0.7, 0.3], [0.8, 0.2], [0.1, 0.9]])
     labels = np.array([0, 1, 1])
-    assert calibration.expected_calibration_error(scores, labels, bins=5) == pytest.approx(
-        (2 * 0.25 + 0.1) / 3
-    )
+    assert calibration.expected_calibration_error(scores, labels, bins=5) == pytest.approx((2 * 0.25 + 0.1) / 3)
     # One interval: accuracy 2/3, mean score 0.8.
     assert calibration.expected_calibration_error(scores, labels, bins=1) == pytest.approx(0.8 - 2 / 3)
 
@@ -153,7 +145,5 @@ def test_wrong_arguments_are_named(logits, labels, sentence):
 
 
 def test_precision_out_of_range_is_named():
-    with pytest.raises(
-        ValueError, match=r"^`precision` must be above 0 and at most 1\. Received: precision=1\.5\.$"
-    ):
+    with pytest.raises(ValueError, match=r"^`precision` must be above 0 and at most 1\. Received: precision=1\.5\.$"):
         calibration.unknown_threshold(scores_of([0.9]), np.array([0]), precision=1.5)

@@ -12,7 +12,12 @@ from garden.training.config import TrainingConfig
 from garden.training.phase import Images, LayerwiseAdamW, Phase
 
 CONFIG = TrainingConfig(
-    photos=Path("photos"), architecture="toy", batch_size=8, early_stopping=0, augmentation="none", label_smoothing=0.0
+    photos=Path("photos"),
+    architecture="toy",
+    batch_size=8,
+    early_stopping=0,
+    augmentation="none",
+    label_smoothing=0.0,
 )
 
 
@@ -22,7 +27,7 @@ class InMemory:
     def __init__(self, count=40, size=6):
         chance = np.random.default_rng(7)
         self.classes = np.arange(count) % 2
-        self.points = chance.normal(size=(count, size)).astype(np.float32) + 6 * self.classes[:, None]
+        self.points = chance.normal(size=(count, size)).astype(np.float32) + 3 * (2 * self.classes[:, None] - 1)
 
     def rows(self, image_indices, views, output):
         assert output == "features"
@@ -32,7 +37,7 @@ class InMemory:
 def make_phase(config=CONFIG, epochs=4, rate=0.01, num_views=1, dropout=0.0):
     keras.utils.set_random_seed(3)
     inputs = keras.Input((6,))
-    hidden = keras.layers.Dropout(dropout)(keras.layers.Dense(5, activation="relu", name="hidden")(inputs))
+    hidden = keras.layers.Dropout(dropout)(keras.layers.Dense(5, activation="tanh", name="hidden")(inputs))
     network = keras.Model(inputs, keras.layers.Dense(2, name="logits")(hidden))
     data = InMemory()
     train = Images(data, np.arange(32), data.classes[:32], num_views)
