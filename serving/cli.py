@@ -1,0 +1,273 @@
+"""`python -m serving`: tensorflow_model_server's flags. Loads no TensorFlow before it serves."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from serving.config import (
+    BatchingConfig,
+    ModelConfig,
+    ServerConfig,
+    read_batching_parameters_file,
+    read_model_config_file,
+    read_monitoring_config_file,
+)
+from serving.errors import InvalidArgument, ServingError
+from serving.flags import FLAGS, FLAGS_WITHOUT_EFFECT, REFUSED_FLAGS
+
+if TYPE_CHECKING:
+    from serving.server import Server
+
+_log = logging.getLogger("serving")
+
+# tensorflow_model_server's main returns -1 when it cannot start.
+_EXIT_NOT_STARTED = 255
+
+_DESCRIPTION = """\
+Serve SavedModels over gRPC and REST, as tensorflow_model_server does.
+
+example:
+  python -m serving --port=8500 --rest_api_port=8501 --model_name=cats --model_base_path=/models/cats
+  python -m serving --models_dir=/models
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all flags."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        usage="python -m serving [--flag=value …]",
+    )
+    for flag in FLAGS:
+        name, text = (
+            f"--{flag.name}",
+            flag.help + (" (not in tensorflow_model_server)" if flag.is_ours else ""),
+        )
+        if isinstance(flag.default, bool):
+            parser.add_argument(
+                name, type=_parse_bool, nargs="?", const=True, default=flag.default, metavar="BOOL", help=text
+            )
+        else:
+            kind = type(flag.default)
+            parser.add_argument(
+                name, type=kind, default=flag.default, metavar=kind.__name__.upper(), help=text
+            )
+    for hidden in (*FLAGS_WITHOUT_EFFECT, *REFUSED_FLAGS):
+        parser.add_argument(f"--{hidden}", nargs="?", const="true", default=None, help=argparse.SUPPRESS)
+    parser.epilog = "accepted without effect: " + ", ".join(FLAGS_WITHOUT_EFFECT)
+    return parser
+
+
+def _parse_bool(text: str) -> bool:
+    if text.lower() in ("true", "1", "t", "yes", "y"):
+        return True
+    if text.lower() in ("false", "0", "f", "no", "n"):
+        return False
+    raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+
+
+def make_config(arguments: argparse.Namespace) -> ServerConfig:
+    """What the flags ask for.
+
+    Raises: InvalidArgument, if they contradict each other or a file they name is wrong.
+    """
+    models = _models(arguments)
+    retries = arguments.max_num_load_retries
+    if retries < 0:
+        # Five minutes of silence are no help to someone who watches a folder of models of their own.
+        retries = 5 if models or not arguments.models_dir else 0
+    port = None if arguments.port == 0 and arguments.grpc_socket_path else arguments.port
+    monitoring_path = None
+    if arguments.monitoring_config_file:
+        monitoring_path = read_monitoring_config_file(Path(arguments.monitoring_config_file))
+    intra_op, inter_op = _parallelism(arguments)
+    return ServerConfig(
+        models=models,
+        models_dir=Path(arguments.models_dir).absolute() if arguments.models_dir else None,
+        port=port,
+        rest_api_port=None if arguments.rest_api_port < 0 else arguments.rest_api_port,
+        max_num_load_retries=retries,
+        batching=_batching(arguments),
+        monitoring_path=monitoring_path,
+        grpc_channel_arguments=_channel_arguments(arguments.grpc_channel_arguments),
+        saved_model_tags=tuple(arguments.saved_model_tags.split(",")),
+        tensorflow_intra_op_parallelism=intra_op,
+        tensorflow_inter_op_parallelism=inter_op,
+        **{
+            name: getattr(arguments, name)
+            for name in (
+                "host",
+                "grpc_socket_path",
+                "grpc_max_threads",
+                "rest_api_num_threads",
+                "rest_api_timeout_in_ms",
+                "file_system_poll_wait_seconds",
+                "num_load_threads",
+                "load_retry_interval_micros",
+                "allow_version_labels_for_unavailable_models",
+                "enable_model_warmup",
+                "num_request_iterations_for_warmup",
+                "enable_grpc_healthcheck_service",
+                "grace_period_seconds",
+            )
+        },
+    )
+
+
+def _models(arguments: argparse.Namespace) -> tuple[ModelConfig, ...]:
+    if arguments.model_config_file:
+        return read_model_config_file(Path(arguments.model_config_file))
+    if arguments.model_base_path:
+        return (ModelConfig(name=arguments.model_name, base_path=Path(arguments.model_base_path)),)
+    if not arguments.models_dir:
+        raise InvalidArgument(
+            "Both server_options.model_base_path and server_options.model_config_file are empty!\n"
+            "Give --model_base_path, --model_config_file or --models_dir."
+        )
+    return ()
+
+
+def _batching(arguments: argparse.Namespace) -> BatchingConfig | None:
+    if arguments.batching_parameters_file and not arguments.enable_batching:
+        raise InvalidArgument(
+            "server_options.batching_parameters_file is set without setting "
+            "server_options.enable_batching to true."
+        )
+    if not arguments.enable_batching:
+        return None
+    if not arguments.batching_parameters_file:
+        return BatchingConfig()
+    return read_batching_parameters_file(Path(arguments.batching_parameters_file))
+
+
+def _parallelism(arguments: argparse.Namespace) -> tuple[int, int]:
+    both = arguments.tensorflow_session_parallelism
+    intra_op = arguments.tensorflow_intra_op_parallelism
+    inter_op = arguments.tensorflow_inter_op_parallelism
+    if both and (intra_op or inter_op):
+        raise InvalidArgument(
+            "Either configure server_options.tensorflow_session_parallelism or "
+            "(server_options.tensorflow_intra_op_parallelism, "
+            "server_options.tensorflow_inter_op_parallelism) "
+            "separately. You cannot configure all."
+        )
+    return both or intra_op, both or inter_op
+
+
+def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
+    arguments: dict[str, int | str] = {}
+    for pair in filter(None, text.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise InvalidArgument(f"--grpc_channel_arguments must be key=value pairs; got {pair!r}.")
+        try:
+            arguments[key] = int(value)
+        except ValueError:
+            arguments[key] = value
+    return tuple(arguments.items())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Returns: 0 after a stop that was asked for; 1 if a port is taken; 255 if the server cannot start.
+    """
+    arguments = make_parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr
+    )
+    if arguments.version:
+        print(
+            f"TensorFlow ModelServer: {_version_of('garden')}\n"
+            f"TensorFlow Library: {_version_of('tensorflow')}"
+        )
+        return 0
+    for name in REFUSED_FLAGS:
+        if getattr(arguments, name) not in (None, "", "false"):
+            print(f"--{name} cannot be used: {REFUSED_FLAGS[name]}.", file=sys.stderr)
+            return 2
+    for name in FLAGS_WITHOUT_EFFECT:
+        if getattr(arguments, name) is not None:
+            _log.warning("--%s is accepted, but has no effect in this server.", name)
+    stop_signal = StopSignal()
+    try:
+        config = make_config(arguments)
+    except ServingError as error:
+        return _not_started(error)
+    # TensorFlow's start-up chatter is not for operators; an explicit setting of theirs wins.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from serving.server import PortTaken, Server, StartupCancelled
+
+    server = Server(config)
+    try:
+        server.start(should_stop=lambda: stop_signal.is_received)
+    except StartupCancelled:
+        return _end(server, 0)
+    except PortTaken as error:
+        print(error.message, file=sys.stderr)
+        return _end(server, 1)
+    except ServingError as error:
+        return _end(server, _not_started(error))
+    stop_signal.wait()
+    _log.info("Stopping: no new requests; up to %g s for those in flight.", config.grace_period_seconds)
+    return _end(server, 0)
+
+
+def _end(server: Server, exit_code: int) -> int:
+    if not server.stop():
+        # Python would wait for the threads of requests that outlived their grace.
+        _exit_now(exit_code)
+    return exit_code
+
+
+def _exit_now(exit_code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(exit_code)
+
+
+def _not_started(error: ServingError) -> int:
+    print(f"Failed to start server. Error: {error}", file=sys.stderr)
+    return _EXIT_NOT_STARTED
+
+
+def _version_of(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+class StopSignal:
+    """SIGTERM and SIGINT: the first asks to stop, the second ends the process at once."""
+
+    def __init__(self) -> None:
+        self.is_received = False
+        # A pipe, because a lock taken in a handler can be the one that the interrupted code holds.
+        self._read_end, self._write_end = os.pipe()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def wait(self) -> None:
+        """Block until the first signal."""
+        os.read(self._read_end, 1)
+
+    def _handle(self, number: int, frame: FrameType | Any) -> None:
+        if self.is_received:
+            _exit_now(128 + number)
+        self.is_received = True
+        os.write(self._write_end, b"x")

@@ -1,0 +1,260 @@
+"""What the server is told: options, and the text protos of models, batching and monitoring."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serving.errors import InvalidArgument, Unimplemented
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+DEFAULT_MONITORING_PATH = "/monitoring/prometheus/metrics"
+
+
+class PolicyKind(enum.Enum):
+    """The ways to choose among the versions on disk."""
+
+    LATEST = "latest"
+    ALL = "all"
+    SPECIFIC = "specific"
+
+
+@dataclass(frozen=True)
+class VersionPolicy:
+    """Which of a model's versions on disk to serve.
+
+    Attributes:
+        kind: The highest numbers, every one, or those listed.
+        num_versions: For LATEST: how many.
+        versions: For SPECIFIC: which.
+    """
+
+    kind: PolicyKind = PolicyKind.LATEST
+    num_versions: int = 1
+    versions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One model to serve: `base_path` holds one numeric folder a version."""
+
+    name: str
+    base_path: Path
+    version_policy: VersionPolicy = VersionPolicy()
+    version_labels: tuple[tuple[str, int], ...] = ()
+    # Versions without a saved_model.pb are not there yet; only our models directory is that careful.
+    skip_unfinished_versions: bool = False
+
+
+@dataclass(frozen=True)
+class BatchingConfig:
+    """How requests are merged; names, meaning and defaults of TF Serving's BatchingParameters.
+
+    Attributes:
+        max_batch_size: Most rows in one execution, and in one request.
+        batch_timeout_micros: How long an open batch waits for company after its first request.
+        max_enqueued_batches: Waiting batches per queue; past it a request is UNAVAILABLE.
+        num_batch_threads: Batches executed at once, over all models; 0: one a core.
+        allowed_batch_sizes: Sizes to pad up to; empty: any size runs as it is.
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout_micros: int = 0
+    max_enqueued_batches: int = 10
+    num_batch_threads: int = 0
+    allowed_batch_sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch_size", "max_enqueued_batches"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(f"{name} must be positive; was {getattr(self, name)}")
+        if self.batch_timeout_micros < 0:
+            raise InvalidArgument(
+                f"batch_timeout_micros must be non-negative; was {self.batch_timeout_micros}"
+            )
+        sizes = self.allowed_batch_sizes
+        if sizes and sizes[-1] != self.max_batch_size:
+            raise InvalidArgument(
+                "Last entry in allowed_batch_sizes must match max_batch_size; "
+                f"last entry was {sizes[-1]}; expected {self.max_batch_size}"
+            )
+        if any(a >= b for a, b in zip(sizes, sizes[1:], strict=False)):
+            raise InvalidArgument("allowed_batch_sizes entries must be monotonically increasing")
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Everything that a server is built from. Fields are named as tensorflow_model_server's flags are.
+
+    Attributes:
+        models: Models to serve, each waited for and required at the start.
+        models_dir: A folder of models: every sub-folder with numeric versions is one, now and later.
+        port: gRPC port; 0 takes a free one; None opens none.
+        rest_api_port: REST port; 0 takes a free one; None opens none.
+        grace_period_seconds: How long a SIGTERM waits for requests that are being answered.
+        num_cpus: Cores granted to this process; 0 asks the control group.
+    """
+
+    models: tuple[ModelConfig, ...] = ()
+    models_dir: Path | None = None
+    port: int | None = 8500
+    rest_api_port: int | None = None
+    host: str = "0.0.0.0"  # every interface, as upstream: a container is useless otherwise
+    grpc_socket_path: str = ""
+    grpc_max_threads: int = 0
+    grpc_channel_arguments: tuple[tuple[str, int | str], ...] = ()
+    rest_api_num_threads: int = 0
+    rest_api_timeout_in_ms: int = 30_000
+    file_system_poll_wait_seconds: float = 1.0
+    num_load_threads: int = 0
+    max_num_load_retries: int = 5
+    load_retry_interval_micros: int = 60_000_000
+    allow_version_labels_for_unavailable_models: bool = False
+    saved_model_tags: tuple[str, ...] = ("serve",)
+    batching: BatchingConfig | None = None
+    enable_model_warmup: bool = True
+    num_request_iterations_for_warmup: int = 0
+    monitoring_path: str | None = None
+    enable_grpc_healthcheck_service: bool = False
+    tensorflow_intra_op_parallelism: int = 0
+    tensorflow_inter_op_parallelism: int = 0
+    grace_period_seconds: float = 30.0
+    num_cpus: int = 0
+    labels: dict[str, dict[str, int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.port is None and not self.grpc_socket_path:
+            raise InvalidArgument(
+                "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set."
+            )
+        if not self.models and self.models_dir is None:
+            # An empty config file is legal upstream; the command line reports missing flags itself.
+            pass
+        check_models(self.models)
+        labels = {model.name: dict(model.version_labels) for model in self.models if model.version_labels}
+        object.__setattr__(self, "labels", labels)
+
+
+def check_models(models: tuple[ModelConfig, ...]) -> None:
+    """Refuse a list of models that names one twice or not by an absolute path.
+
+    Raises: InvalidArgument.
+    """
+    seen: set[str] = set()
+    for model in models:
+        if model.name in seen:
+            raise InvalidArgument(f"Illegal to list model {model.name} multiple times in config list")
+        seen.add(model.name)
+        if not model.base_path.is_absolute():
+            raise InvalidArgument(
+                f"Expected model {model.name} to have an absolute path or URI; "
+                f"got base_path()={model.base_path}"
+            )
+
+
+def read_model_config_file(path: Path) -> tuple[ModelConfig, ...]:
+    """The models of a `--model_config_file`.
+
+    Raises: InvalidArgument, in TF Serving's words.
+    """
+    from tensorflow_serving.config import model_server_config_pb2
+
+    message = _read_text_proto(path, model_server_config_pb2.ModelServerConfig())
+    if message.WhichOneof("config") == "custom_model_config":
+        raise InvalidArgument("ModelServer does not yet support custom model config.")
+    return tuple(_model_config(entry) for entry in message.model_config_list.config)
+
+
+def _model_config(entry: Any) -> ModelConfig:
+    field_prefix = "ModelServerConfig::model_type (deprecated)"
+    if entry.model_type and entry.model_platform:
+        raise InvalidArgument(
+            f"Illegal setting both {field_prefix} and ModelServerConfig::model_platform, "
+            f"model name is {entry.name}"
+        )
+    if not entry.model_type and not entry.model_platform:
+        raise InvalidArgument(
+            f"Illegal setting neither {field_prefix} nor ModelServerConfig::model_platform, "
+            f"model name is {entry.name}"
+        )
+    if entry.model_type not in (0, 1):
+        raise InvalidArgument(f"ModelServerConfig::model_type choice {entry.model_type} not supported.")
+    if entry.model_platform not in ("", "tensorflow"):
+        raise InvalidArgument(f"Model {entry.name} requests unsupported platform {entry.model_platform}")
+    if entry.HasField("logging_config"):
+        raise InvalidArgument("No request-logger-creator provided.")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", entry.base_path):
+        raise Unimplemented(
+            f"Model {entry.name} has base_path {entry.base_path}; this server reads local directories only. "
+            "Mount or copy the models to a local path."
+        )
+    return ModelConfig(
+        name=entry.name,
+        base_path=Path(entry.base_path),
+        version_policy=_version_policy(entry.model_version_policy),
+        version_labels=tuple(sorted(entry.version_labels.items())),
+    )
+
+
+def _version_policy(message: Any) -> VersionPolicy:
+    choice = message.WhichOneof("policy_choice")
+    if choice == "all":
+        return VersionPolicy(PolicyKind.ALL)
+    if choice == "specific":
+        return VersionPolicy(PolicyKind.SPECIFIC, versions=tuple(message.specific.versions))
+    return VersionPolicy(PolicyKind.LATEST, num_versions=max(1, message.latest.num_versions))
+
+
+def read_batching_parameters_file(path: Path) -> BatchingConfig:
+    """The batching of a `--batching_parameters_file`.
+
+    Raises: InvalidArgument, if it cannot be parsed or contradicts itself; Unimplemented, for fields that this
+        server does not act on.
+    """
+    from serving import config_protos
+
+    message = _read_text_proto(path, config_protos.batching_parameters())
+    for name in ("pad_variable_length_inputs", "enable_large_batch_splitting"):
+        if getattr(message, name).value:
+            raise Unimplemented(f"{path} sets {name}, which this server does not do; remove the line.")
+    values = {
+        name: getattr(message, name).value
+        for name in ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
+        if message.HasField(name)
+    }
+    return BatchingConfig(**values, allowed_batch_sizes=tuple(message.allowed_batch_sizes))
+
+
+def read_monitoring_config_file(path: Path) -> str | None:
+    """The path of the metrics page of a `--monitoring_config_file`; None if it is not enabled.
+
+    Raises: InvalidArgument, if the file cannot be parsed.
+    """
+    from serving import config_protos
+
+    prometheus = _read_text_proto(path, config_protos.monitoring_config()).prometheus_config
+    if not prometheus.enable:
+        return None
+    return prometheus.path or DEFAULT_MONITORING_PATH
+
+
+def _read_text_proto(path: Path, message: Message) -> Any:
+    from google.protobuf import text_format
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"Invalid protobuf file: '{path}' ({error})") from error
+    try:
+        return text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        why = re.sub(r"^(\d+):(\d+) ?: ", r"\1:\2: ", str(error))
+        kind = message.DESCRIPTOR.full_name
+        raise InvalidArgument(
+            f"Invalid protobuf file: '{path}'\nError parsing text-format {kind}: {why}"
+        ) from error

@@ -1,0 +1,101 @@
+"""The command line's flags: names, types and defaults of tensorflow_model_server, and a few of our own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FlagValue = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag.
+
+    Attributes:
+        name: As typed, without dashes.
+        default: Its value when it is not given; its type is the flag's type.
+        help: What it does, in one line.
+        is_ours: Whether tensorflow_model_server does not have it.
+    """
+
+    name: str
+    default: FlagValue
+    help: str
+    is_ours: bool = False
+
+
+FLAGS = (
+    Flag("port", 8500, "gRPC port; 0 takes a free one, or none if --grpc_socket_path is set"),
+    Flag("grpc_socket_path", "", "also listen for gRPC on this UNIX domain socket"),
+    Flag("rest_api_port", -1, "REST port; 0 takes a free one; without the flag there is no REST"),
+    Flag("host", "0.0.0.0", "address to listen on", is_ours=True),
+    Flag("rest_api_num_threads", 0, "REST requests processed at a time (default: 4 a core)"),
+    Flag("rest_api_timeout_in_ms", 30000, "how long a REST request's computation may take"),
+    Flag("model_name", "default", "name of the one model of --model_base_path"),
+    Flag("model_base_path", "", "absolute path of a folder with numeric version folders"),
+    Flag(
+        "model_config_file", "", "text ModelServerConfig naming several models; wins over --model_base_path"
+    ),
+    Flag(
+        "models_dir", "", "serve every model folder in this folder, now and as they come and go", is_ours=True
+    ),
+    Flag(
+        "file_system_poll_wait_seconds",
+        1,
+        "time between looks for new versions; 0: look once; negative: never",
+    ),
+    Flag("num_load_threads", 0, "models loaded at a time (default: one a core)"),
+    Flag("max_num_load_retries", -1, "attempts after a failed load (default: 5; with --models_dir alone 0)"),
+    Flag("load_retry_interval_micros", 60000000, "time between these attempts; negative: none"),
+    Flag(
+        "allow_version_labels_for_unavailable_models",
+        False,
+        "accept version_labels although nothing is loaded yet",
+    ),
+    Flag("saved_model_tags", "serve", "comma-separated tags of the MetaGraph to serve"),
+    Flag("enable_batching", False, "merge concurrent requests"),
+    Flag("batching_parameters_file", "", "text BatchingParameters: sizes and times for --enable_batching"),
+    Flag("enable_model_warmup", True, "replay assets.extra/tf_serving_warmup_requests while loading"),
+    Flag("num_request_iterations_for_warmup", 0, "how often each warm-up request runs, if more than once"),
+    Flag("monitoring_config_file", "", "text MonitoringConfig: the Prometheus page on the REST port"),
+    Flag("grpc_channel_arguments", "", "comma-separated key=value options for gRPC"),
+    Flag("grpc_max_threads", 0, "gRPC calls answered at a time (default: 4 a core, at least 32)"),
+    Flag(
+        "tensorflow_session_parallelism", 0, "threads for both intra- and inter-op work (default: the cores)"
+    ),
+    Flag("tensorflow_intra_op_parallelism", 0, "threads within one operation (default: the cores)"),
+    Flag("tensorflow_inter_op_parallelism", 0, "operations at a time (default: the cores)"),
+    Flag("enable_grpc_healthcheck_service", False, "answer grpc.health.v1.Health/Check"),
+    Flag("grace_period_seconds", 30.0, "how long SIGTERM waits for requests being answered", is_ours=True),
+    Flag("version", False, "print the versions and exit"),
+)
+
+# Accepted so that an existing command line works unchanged; a warning names those that are given.
+FLAGS_WITHOUT_EFFECT = (
+    "enable_per_model_batching_parameters",
+    "enable_profiler",
+    "enable_serialization_as_tensor_content",
+    "enable_signature_method_name_check",
+    "flush_filesystem_caches",
+    "mixed_precision",
+    "model_config_file_poll_wait_seconds",
+    "num_tflite_interpreters_per_pool",
+    "num_tflite_pools",
+    "num_unload_threads",
+    "per_process_gpu_memory_fraction",
+    "platform_config_file",
+    "prefer_tflite_model",
+    "remove_unused_fields_from_bundle_metagraph",
+    "rest_api_enable_cors_support",
+    "skip_initialize_tpu",
+    "tensorflow_session_config_file",
+    "thread_pool_factory_config_file",
+    "xla_cpu_compilation_enabled",
+    "xla_gpu_compilation_enabled",
+)
+
+# Without effect would mean without protection; these are refused.
+REFUSED_FLAGS = {
+    "ssl_config_file": "this server does not encrypt yet, and will not pretend to; put a TLS proxy in front",
+    "use_alts_credentials": "ALTS works on Google's machines only; put a TLS proxy in front",
+}

@@ -1,0 +1,1 @@
+"""The gRPC front: TF Serving's services on the outside, `serving.inference` on the inside."""

@@ -1,0 +1,1 @@
+"""The REST front: HTTP and JSON on the outside, `serving.inference` on the inside."""

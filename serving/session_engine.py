@@ -1,0 +1,254 @@
+"""The engine: a SavedModel as a graph in a TensorFlow session, as TF Serving itself runs it.
+
+The session is entered through TensorFlow's thin C++ binding. `Session.run` checks feeds and rewrites error
+texts in Python, which costs several times the call and changes the sentences that clients compare.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving import proto_tensors
+from serving.errors import DeadlineExceeded, Internal, NotFound, ServingError, Unavailable, Unimplemented
+from serving.messages import Signature, TensorSpec
+from serving.status import Code
+
+# Importing TensorFlow sets up logging of its own; the level must be known before.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+
+import tensorflow as tf  # noqa: E402
+
+_log = logging.getLogger(__name__)
+
+_MAX_TIMEOUT_MILLISECONDS = 2**31 - 1
+
+
+class SessionEngine:
+    """Loads SavedModels of TF1, TF2 and Keras into sessions of their own."""
+
+    def __init__(
+        self,
+        *,
+        tags: Sequence[str] = ("serve",),
+        intra_op_threads: int = 0,
+        inter_op_threads: int = 0,
+    ) -> None:
+        """
+        Args:
+            tags: The MetaGraph to serve.
+            intra_op_threads: Threads within one operation; 0 leaves it to TensorFlow.
+            inter_op_threads: Operations at a time; 0 leaves it to TensorFlow.
+        """
+        self._tags = tuple(tags)
+        self._config = tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=intra_op_threads, inter_op_parallelism_threads=inter_op_threads
+        )
+
+    def load(self, path: Path) -> SessionServable:
+        """Load the SavedModel in `path` and run its initialisation.
+
+        Raises: ServingError, in TF Serving's words.
+        """
+        if not any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+            if (path / "export.meta").is_file():
+                raise Unimplemented("Session Bundle is deprecated and removed.")
+            raise NotFound(
+                "Specified file path does not appear to contain a SavedModel bundle (should have a file "
+                f"called `saved_model.pb`)\nSpecified file path: {path}"
+            )
+        graph = tf.Graph()
+        session = tf.compat.v1.Session(graph=graph, config=self._config)
+        try:
+            with graph.as_default():
+                meta_graph = _load_meta_graph(session, self._tags, path)
+            graph.finalize()
+            return SessionServable(session, meta_graph)
+        except tf.errors.OpError as error:
+            session.close()
+            raise _serving_error(error) from error
+        except Exception:
+            session.close()
+            raise
+
+
+def _load_meta_graph(session: Any, tags: Sequence[str], path: Path) -> Any:
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    # The loader announces on every call that it is a compat.v1 function; that is known and chosen.
+    logger.setLevel(logging.ERROR)
+    try:
+        return tf.compat.v1.saved_model.load(session, list(tags), str(path))
+    except RuntimeError as error:
+        if "could not be found in SavedModel" not in str(error):
+            raise
+        raise NotFound(
+            f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect "
+            "available tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
+        ) from error
+    except OSError as error:
+        raise Internal(f"The SavedModel at {path} cannot be read: {error}") from error
+    finally:
+        logger.setLevel(level)
+
+
+class SessionServable:
+    """One loaded SavedModel."""
+
+    def __init__(self, session: Any, meta_graph: Any) -> None:
+        self._session = session
+        self._signature_defs = dict(meta_graph.signature_def)
+        self._signatures = {name: _signature(proto) for name, proto in self._signature_defs.items()}
+        self._call: Call | None = _find_call(session)
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """The ways to call it, by name."""
+        return self._signatures
+
+    @property
+    def signature_def_map(self) -> bytes:
+        """A serialized `tensorflow.serving.SignatureDefMap`, without the graph's internals."""
+        from tensorflow_serving.apis import get_model_metadata_pb2
+
+        message = get_model_metadata_pb2.SignatureDefMap()
+        for name, proto in self._signature_defs.items():
+            message.signature_def[name].CopyFrom(proto)
+        return bytes(message.SerializeToString(deterministic=True))
+
+    def run(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str],
+        *,
+        timeout_seconds: float | None = None,
+    ) -> list[np.ndarray]:
+        """Compute tensors; only the part of the graph that they need runs.
+
+        Args:
+            inputs: Values by tensor name.
+            outputs: Names of the wanted tensors.
+            timeout_seconds: How long the client still waits; None: as long as it takes.
+        Raises: ServingError, with the runtime's own sentence.
+        """
+        timeout_milliseconds = 0
+        if timeout_seconds is not None:
+            if timeout_seconds <= 0:
+                raise DeadlineExceeded("Timed out waiting for notification")
+            timeout_milliseconds = min(max(1, int(timeout_seconds * 1000)), _MAX_TIMEOUT_MILLISECONDS)
+        try:
+            if self._call is None:
+                raise Unavailable("This version of the model has been unloaded.")
+            return self._call(inputs, outputs, timeout_milliseconds)
+        except tf.errors.OpError as error:
+            raise _serving_error(error) from error
+        except (ValueError, TypeError, KeyError) as error:
+            # The Python side of the binding refused the values before the runtime saw them.
+            raise ServingError(str(error), code=Code.INVALID_ARGUMENT) from error
+
+    def unload(self) -> None:
+        """Close the session and drop the graph."""
+        self._call = None
+        self._session.close()
+
+
+def _signature(proto: Any) -> Signature:
+    return Signature(
+        inputs={alias: _tensor_spec(proto.inputs[alias]) for alias in sorted(proto.inputs)},
+        outputs={alias: _tensor_spec(proto.outputs[alias]) for alias in sorted(proto.outputs)},
+        method_name=proto.method_name,
+        defaults={
+            alias: proto_tensors.decode_tensor(proto.defaults[alias], alias, request_bytes=proto.ByteSize())
+            for alias in sorted(proto.defaults)
+        },
+        debug_string=str(proto),
+    )
+
+
+def _tensor_spec(info: Any) -> TensorSpec:
+    unknown = info.tensor_shape.unknown_rank
+    return TensorSpec(
+        name=info.name,
+        dtype=info.dtype,
+        shape=None if unknown else tuple(dim.size for dim in info.tensor_shape.dim),
+    )
+
+
+Call = Callable[[Mapping[str, np.ndarray], Sequence[str], int], list[np.ndarray]]
+
+
+def _find_call(session: Any) -> Call:
+    """How to run the session: the thin binding where this TensorFlow has it, else the public way."""
+    try:
+        from tensorflow.python.client import pywrap_tf_session as binding
+
+        return _thin_call(session, binding)
+    except (ImportError, AttributeError) as error:
+        _log.warning("TensorFlow's thin session binding is not there (%s); requests will be slower.", error)
+        return _public_call(session)
+
+
+def _thin_call(session: Any, binding: Any) -> Call:
+    run, new_buffer, delete_buffer = (
+        binding.TF_SessionRun_wrapper,
+        binding.TF_NewBufferFromString,
+        binding.TF_DeleteBuffer,
+    )
+    handle = session._session
+    graph = session.graph
+    endpoints: dict[str, Any] = {}
+
+    def endpoint(name: str) -> Any:
+        # Two threads may both look a name up; they find the same.
+        found = endpoints.get(name)
+        if found is None:
+            found = endpoints[name] = graph.get_tensor_by_name(name)._as_tf_output()
+        return found
+
+    def call(inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout_ms: int) -> list[np.ndarray]:
+        feeds = {endpoint(name): value for name, value in inputs.items()}
+        fetches = [endpoint(name) for name in outputs]
+        if not timeout_ms:
+            return list(run(handle, None, feeds, fetches, [], None))
+        # Field 2 of RunOptions is timeout_in_ms.
+        buffer = new_buffer(tf.compat.v1.RunOptions(timeout_in_ms=timeout_ms).SerializeToString())
+        try:
+            return list(run(handle, buffer, feeds, fetches, [], None))
+        finally:
+            delete_buffer(buffer)
+
+    return call
+
+
+def _public_call(session: Any) -> Call:
+    def call(inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout_ms: int) -> list[np.ndarray]:
+        options = tf.compat.v1.RunOptions(timeout_in_ms=timeout_ms)
+        return list(session.run(list(outputs), dict(inputs), options=options))
+
+    return call
+
+
+def _serving_error(error: Any) -> ServingError:
+    """A runtime error with its own sentence, freed of what TensorFlow's Python side adds to it."""
+    return ServingError(clean_runtime_message(error.message), code=Code(error.error_code))
+
+
+def clean_runtime_message(message: str) -> str:
+    """The runtime's sentence as C++ clients get it: no Python stack traces, no function names.
+
+    Args:
+        message: What an OpError says.
+    """
+    message = re.split(r"\n\nOriginal stack trace for ", message)[0]
+    message = re.sub(r" ?\[Op:__\w+\]( name: )?", "", message)
+    if message.startswith("Graph execution error:"):
+        # "Detected at node … defined at (most recent call last): … Node: 'x'\n<the sentence>"
+        last = re.split(r"\nNode: '[^\n]*'\n", message)
+        message = last[-1]
+    return message.rstrip()

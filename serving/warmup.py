@@ -1,0 +1,78 @@
+"""Replays the requests that a model brings along, so that its first client does not pay for the first run.
+
+Source: TF Serving's SavedModel warm-up: `assets.extra/tf_serving_warmup_requests`, a TFRecord file of
+`tensorflow.serving.PredictionLog`; its responses and model specs are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from serving import proto_messages
+from serving.errors import DataLoss, InvalidArgument, Unimplemented
+from serving.inference import Inference
+from serving.messages import ServableId
+from serving.servable import Servable
+
+WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+MAX_WARMUP_RECORDS = 1000
+
+
+def replay(
+    inference: Inference, id: ServableId, servable: Servable, path: Path, *, iterations: int = 1
+) -> int:
+    """Run the warm-up requests of the SavedModel in `path`.
+
+    Args:
+        inference: Runs them, as it runs any request.
+        id: The version being loaded, not yet available.
+        servable: What it was loaded into.
+        path: Its directory.
+        iterations: How often each request runs.
+    Returns: the number of records; 0 if the model brings none.
+    Raises: ServingError: a warm-up request that fails fails the load.
+    """
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    warmup_path = path / WARMUP_FILE
+    if not warmup_path.is_file():
+        return 0
+    count = 0
+    for count, record in enumerate(_records(warmup_path), start=1):  # noqa: B007  (returned below)
+        if count > MAX_WARMUP_RECORDS:
+            raise InvalidArgument(
+                f"Number of warmup records exceeds the maximum ({MAX_WARMUP_RECORDS}) at {warmup_path}"
+            )
+        try:
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+        except Exception as error:
+            shown = record[:64].decode("latin-1")
+            raise InvalidArgument(f"Failed to parse warmup record: {shown} from {warmup_path}") from error
+        for _ in range(max(1, iterations)):
+            _run(inference, id, servable, log)
+    return count
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    import tensorflow as tf
+
+    try:
+        yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    except tf.errors.DataLossError as error:
+        raise DataLoss(f"{error.message}. Please verify your warmup data is in TFRecord format.") from error
+
+
+def _run(inference: Inference, id: ServableId, servable: Servable, log: Any) -> None:
+    kind = log.WhichOneof("log_type")
+    if kind == "predict_log":
+        request = proto_messages.predict_request(log.predict_log.request, log.ByteSize())
+        inference.predict_with(id, servable, request)
+    elif kind == "classify_log":
+        message = log.classify_log.request
+        spec = proto_messages.model_spec(message)
+        inference.classify_with(id, servable, spec, lambda: proto_messages.serialized_examples(message))
+    else:
+        number = 0 if kind is None else log.DESCRIPTOR.fields_by_name[kind].number
+        raise Unimplemented(f"Unsupported log_type for warmup: {number}")
