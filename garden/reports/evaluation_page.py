@@ -23,13 +23,13 @@ def figure(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers, set to the right.
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, text_columns: int = 1) -> str:
+    """A Markdown table; text is set to the left, and the columns after it, of numbers, to the right.
 
     Cells may hold anything; they are escaped.
     """
     rows = [[escaped(value) for value in row] for row in rows]
-    rule = [":---"] + ["---:"] * (len(header) - 1)
+    rule = [":---"] * text_columns + ["---:"] * (len(header) - text_columns)
     lines = [[escaped(value) for value in header], rule, *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -57,7 +57,7 @@ def confusions_table(evaluation: Evaluation, n: int) -> str:
     confusions = evaluation.most_frequent_confusions(n)
     if not confusions:
         return "Nothing was confused."
-    return table(["is", "was called", "images"], confusions)
+    return table(["is", "was called", "images"], confusions, text_columns=2)
 
 
 def acceptance_sentence(evaluation: Evaluation, threshold: float | None) -> str:
@@ -142,6 +142,7 @@ def evaluation_page(
             table(
                 ["picture", "is", "was called", "score"],
                 [(m.path, m.label, m.predicted, figure(m.score)) for m in mistakes],
+                text_columns=3,
             ),
             "![mistakes](mistakes.png)",
         ]

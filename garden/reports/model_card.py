@@ -44,13 +44,13 @@ def model_card(
         "Data": _data(provenance, problems),
         "Figures": _figures(evaluation, side),
         "Calibration": [
-            "Of pictures with a score of 0.8, about 8 in 10 should be right. To that end logits are divided by "
-            "a temperature, fitted on validation images, before softmax.",
+            "Of pictures with a score of 0.8, about 8 in 10 should be right. To that end logits are divided "
+            "by a temperature, fitted on validation images, before softmax.",
             evaluation_page.calibration_table(evaluation),
             evaluation_page.acceptance_sentence(evaluation, trained.unknown_threshold),
         ],
         "Limits": _limits(evaluation, side),
-        "Training": [table(["setting", "value"], [(name, _plain(value)) for name, value in config.items()])],
+        "Training": [_facts("setting", {name: _plain(value) for name, value in config.items()})],
         "Licences": _licences(config, provenance),
         "Versions": _versions(provenance),
     }
@@ -77,11 +77,11 @@ def _use(trained: TrainedModel, architecture: str) -> list[str]:
     spec = trained.image_spec
     return [
         f"It gives a picture one of these labels, with a score: {escaped(', '.join(trained.labels))}.",
-        f"The network is {escaped(architecture)} and sees {spec.width} × {spec.height} pixels. Pictures of any "
-        "size may be handed over; they are brought to that size in the same way as in training.",
-        "It is for pictures like those that it learnt from. A picture of anything else gets one of the labels "
-        "as well, unless its best score stays below the threshold for “unknown”. It is not made for identifying "
-        "people, nor for decisions about them.",
+        f"The network is {escaped(architecture)} and sees {spec.width} × {spec.height} pixels. Pictures of "
+        "any size may be handed over; they are brought to that size in the same way as in training.",
+        "It is for pictures like those that it learnt from. A picture of anything else gets one of the "
+        "labels as well, unless its best score stays below the threshold for “unknown”. It is not made for "
+        "identifying people, nor for decisions about them.",
     ]
 
 
@@ -97,7 +97,7 @@ def _data(provenance: Mapping[str, Any], problems: Sequence[Problem]) -> list[st
         parts.append(evaluation_page.problems_list(problems, limit=20))
     hashes = {name: value for name, value in provenance.get("hashes", {}).items() if value}
     if hashes:
-        parts.append(table(["hash of", "value"], [(name.replace("_", " "), h) for name, h in hashes.items()]))
+        parts.append(_facts("hash of", {name.replace("_", " "): value for name, value in hashes.items()}))
     return parts
 
 
@@ -155,8 +155,8 @@ def _licences(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[
     elif weights == "imagenet":
         start = (
             "It began with weights that were trained on ImageNet. They come with the terms of those who "
-            "published them, and ImageNet's pictures were gathered for research. See to both before you use it "
-            "in a product."
+            "published them, and ImageNet's pictures were gathered for research. See to both before you use "
+            "it in a product."
         )
     else:
         start = f"It began with the weights of {escaped(weights)}; their terms go on to bind it."
@@ -167,7 +167,11 @@ def _licences(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[
 
 def _versions(provenance: Mapping[str, Any]) -> list[str]:
     versions = provenance.get("versions", {})
-    return [table(["package", "version"], versions.items())] if versions else []
+    return [_facts("package", versions)] if versions else []
+
+
+def _facts(name: str, facts: Mapping[str, Any]) -> str:
+    return table([name, "value"], facts.items(), text_columns=2)
 
 
 def _plain(value: Any) -> str:

@@ -44,6 +44,7 @@ def write_projector(
     Returns: the names of the embeddings.
     Raises: ValueError, if there is no image, the sizes do not fit each other or a feature is not finite.
     """
+    from google.protobuf import text_format
     from tensorboard.plugins import projector
 
     features = np.ascontiguousarray(features, "<f4")
@@ -77,21 +78,18 @@ def write_projector(
     ]
     header = ("label", "predicted", "answer", "score", "picture")
     atomic_files.write_text(directory / "metadata.tsv", _tab_separated([header, *metadata]))
-    # The first embedding is the one that is shown first.
     config = projector.ProjectorConfig()
-    for name in reversed(tensors):
+    for name, values in tensors.items():
         embedding = config.embeddings.add(
             tensor_name=name,
-            tensor_path=_write_tensor(directory, name, tensors[name]),
+            tensor_path=_write_tensor(directory, name, values),
             metadata_path="metadata.tsv",
-            tensor_shape=tensors[name].shape,
+            tensor_shape=values.shape,
         )
         embedding.sprite.image_path = "sprite.png"
         embedding.sprite.single_image_dim.extend(tile)
-    from google.protobuf import text_format
-
     atomic_files.write_text(directory / "projector_config.pbtxt", text_format.MessageToString(config))
-    return tuple(reversed(tensors))
+    return tuple(tensors)
 
 
 def sprite_image(thumbnails: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:

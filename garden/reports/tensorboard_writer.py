@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -86,14 +87,11 @@ class RunWriter:
         """Write a network's graphs: "Default" with its operations, "keras" with its layers.
 
         Args:
-            model: Flat and functional, as all of Garden's are.
+            model: Flat and functional, with one input, as all of Garden's are.
         """
-        specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in model.inputs]
-        graph = (
-            tf.function(lambda *inputs: model(list(inputs), training=False))
-            .get_concrete_function(*specs)
-            .graph
-        )
+        (pixels,) = model.inputs
+        forward = tf.function(lambda inputs: model(inputs, training=False))
+        graph = forward.get_concrete_function(tf.TensorSpec(pixels.shape, pixels.dtype, pixels.name)).graph
         layers = tf.compat.v1.SummaryMetadata()
         layers.plugin_data.plugin_name = "graph_keras_model"
         # Version of the plugin's data format; what Keras 2 wrote too.
@@ -116,7 +114,7 @@ class RunWriter:
             for name, value in values.items()
         }
         with self._replacing("evaluation", "hparams"):
-            api.hparams(plain)
+            api.hparams(plain, trial_id=self._trial_name())
             for name, value in metrics.items():
                 tf.summary.scalar(f"final/{name}", value, step=0)
 
@@ -184,6 +182,11 @@ class RunWriter:
         count, dimensions = np.shape(features)
         page = f"The Projector tab shows {count} images by their {dimensions} features ({', '.join(names)})."
         self.text("projector", page)
+
+    def _trial_name(self) -> str:
+        """The run's name for the table of runs, with a mark: TensorBoard merges runs of equal name."""
+        run = self._directory.absolute().parent
+        return f"{run.name}-{hashlib.sha256(str(run).encode()).hexdigest()[:6]}"
 
     def close(self) -> None:
         """Close the files. Writing afterwards opens new ones."""
