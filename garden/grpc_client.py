@@ -270,7 +270,11 @@ def normalize_address(address: str) -> str:
 def _first_line(details: str) -> str:
     """The runtime's message without the graph nodes that TensorFlow appends."""
     told = [line.strip() for line in details.splitlines() if line.strip() and "[[{{" not in line]
-    return told[0] if told else ""
+    if not told:
+        return ""
+    # The graph's own sentences come through an Assert, which wraps them.
+    asserted = re.fullmatch(r"assertion failed: \[(.*)\]", told[0])
+    return asserted[1] if asserted else told[0]
 
 
 def _port_of(address: str) -> str:

@@ -69,8 +69,8 @@ def export(
             _write_saved_model(trained, directory, answer_unknown=answer_unknown)
         except tf.errors.ResourceExhaustedError as error:
             raise ResourceError(
-                f"The disk of {models_directory} is full, or memory ran out, so nothing was exported "
-                f"({first_line(error)}). Free some space, and export again."
+                f"The disk of {models_directory} is full, or memory ran out, so nothing was exported. "
+                "Free some space, and export again."
             ) from error
         except tf.errors.OpError as error:
             raise ExportError(
