@@ -25,9 +25,7 @@ def event_files(directory: Path, *, topic: str = "") -> list[Path]:
         topic: If given, only those that were opened with this topic.
     """
     ending = f".{topic}.v2" if topic else ""
-    return sorted(
-        path for path in Path(directory).glob("events.out.tfevents.*") if path.name.endswith(ending)
-    )
+    return sorted(path for path in Path(directory).glob("events.out.tfevents.*") if path.name.endswith(ending))
 
 
 def drop_steps(directory: Path, *, topic: str, first_step: int) -> None:

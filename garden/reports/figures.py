@@ -58,9 +58,7 @@ def confusion_matrix(confusion: np.ndarray, labels: Sequence[str]) -> np.ndarray
     drawing = Figure(figsize=(side, side), dpi=110)
     axes = drawing.add_axes((0, 0, 1, 1))
     axes.imshow(_confusion_colours(confusion), interpolation="nearest")
-    name_size = (
-        10.0 if classes <= MAXIMUM_NUMBERED_CLASSES else max(5.0, min(9.0, 72 * side / classes * 0.75))
-    )
+    name_size = 10.0 if classes <= MAXIMUM_NUMBERED_CLASSES else max(5.0, min(9.0, 72 * side / classes * 0.75))
     step = math.ceil(classes / MAXIMUM_NAMED_CLASSES)
     ticks = range(0, classes, step)
     names = [_shortened(label, MAXIMUM_NAME_LENGTH) for label in labels]
@@ -157,9 +155,7 @@ def reliability_diagram(rows: Sequence[tuple[int, float, float]], error: float) 
     upper.set(xlim=(0, 1), ylim=(-0.04, 1.04), ylabel="share that is right")
     upper.set_title(f"Expected calibration error {error:.3f}", fontsize=11, loc="left")
     upper.legend(loc="upper left", fontsize=9, frameon=False, markerscale=0.6)
-    lower.bar(
-        edges, counts, width=1 / len(rows), align="edge", color=np.array(RIGHT) / 255, edgecolor="white"
-    )
+    lower.bar(edges, counts, width=1 / len(rows), align="edge", color=np.array(RIGHT) / 255, edgecolor="white")
     lower.set(xlabel="best score", ylabel="images")
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)

@@ -128,9 +128,7 @@ def _limits(evaluation: Evaluation, side: str) -> list[str]:
     items = []
     few = [f"{row.label} ({row.support})" for row in evaluation.per_class if row.support < FEW_IMAGES]
     if few:
-        items.append(
-            f"Fewer than {FEW_IMAGES} {side} images stand behind the figures of {escaped(', '.join(few))}."
-        )
+        items.append(f"Fewer than {FEW_IMAGES} {side} images stand behind the figures of {escaped(', '.join(few))}.")
     weak = [
         f"{row.label} ({row.recall:.2f})"
         for row in evaluation.per_class
@@ -139,8 +137,7 @@ def _limits(evaluation: Evaluation, side: str) -> list[str]:
     if weak:
         items.append(f"More than half of these are called something else: {escaped(', '.join(weak))}.")
     items += [
-        "Scores are calibrated for pictures like the validation images; another camera, light or subject "
-        "shifts them.",
+        "Scores are calibrated for pictures like the validation images; another camera, light or subject shifts them.",
         "What goes with a class in these pictures, such as a background or a watermark, may be what the "
         "network goes by.",
     ]

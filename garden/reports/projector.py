@@ -30,7 +30,7 @@ def write_projector(
     """Write the files of the projector into a run of TensorBoard.
 
     Files: `projector_config.pbtxt`, `features.bytes` (or `.tsv`), `metadata.tsv`, `sprite.png`; and for 4 to
-    `tsne.MAXIMUM_POINTS` images `map.bytes` (or `.tsv`), a map in the plane, ready to look at.
+    `tsne.MAXIMUM_POINTS` images `map.bytes` (or `.tsv`), a map in space, ready to look at.
 
     Args:
         directory: A run of TensorBoard; the projector only shows runs that have an event file as well.
@@ -66,7 +66,8 @@ def write_projector(
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {"features": features}
     if 4 <= len(features) <= tsne.MAXIMUM_POINTS:
-        tensors["map"] = tsne.tsne(features).astype("<f4")
+        # The projector shows space; of two dimensions its view of components shows nothing at all.
+        tensors["map"] = tsne.tsne(features, dimensions=3).astype("<f4")
     sprite, tile = sprite_image(thumbnails)
     figures.write_png(directory / "sprite.png", sprite)
     correct = np.where(np.asarray(true_indices) == np.asarray(predicted_indices), "right", "wrong")
@@ -125,9 +126,7 @@ def _write_tensor(directory: Path, name: str, values: np.ndarray) -> str:
     if _is_text(raw.split(b"\n", 1)[0]):
         file_name, other = other, file_name
         # Nine digits are enough to tell any two float32 apart.
-        atomic_files.write_text(
-            directory / file_name, _tab_separated([[f"{x:.9g}" for x in row] for row in values])
-        )
+        atomic_files.write_text(directory / file_name, _tab_separated([[f"{x:.9g}" for x in row] for row in values]))
     else:
         with atomic_files.replacing(directory / file_name) as partial:
             partial.write_bytes(raw)

@@ -1,4 +1,4 @@
-"""A map of feature vectors in the plane: neighbours stay neighbours."""
+"""A map of feature vectors in the plane or in space: neighbours stay neighbours."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ MAXIMUM_POINTS = 1000
 
 
 def tsne(
-    features: np.ndarray, *, perplexity: float = 30.0, iterations: int = 400, seed: int = 0
+    features: np.ndarray, *, dimensions: int = 2, perplexity: float = 30.0, iterations: int = 400, seed: int = 0
 ) -> np.ndarray:
     """Exact t-SNE: points that are close in `features` are close on the map; far distances mean nothing.
 
-    Source: van der Maaten and Hinton, "Visualizing Data using t-SNE", 2008, https://jmlr.org/papers/v9/vandermaaten08a.html;
-    learning rate and start: Belkina et al., 2019, and Kobak and Berens, 2019.
+    Source: van der Maaten and Hinton, "Visualizing Data using t-SNE", 2008,
+    https://jmlr.org/papers/v9/vandermaaten08a.html; learning rate and start: Belkina et al., 2019, and Kobak and
+    Berens, 2019.
 
     Memory and time grow with the square of the number of points: about a second for 400, some for 1,000.
 
     Args:
-        features: Shape `(points, dimensions)`.
+        features: Shape `(points, features)`.
+        dimensions: 2 or 3.
         perplexity: About the number of neighbours that count for a point; less where there are few points.
         iterations: Gradient steps; the first quarter exaggerates attraction.
-        seed: Only used for points whose principal components are all equal.
-    Returns: float32, shape `(points, 2)`.
+        seed: Decides the tiny shifts that part equal points.
+    Returns: float32, shape `(points, dimensions)`.
     Raises: ValueError, if there are fewer than 4 or more than `MAXIMUM_POINTS` points.
     """
     features = np.asarray(features, np.float64)
@@ -33,8 +35,8 @@ def tsne(
     left, singular, _ = np.linalg.svd(features, full_matrices=False)
     components = left * singular
     affinities = _affinities(components[:, :50], min(perplexity, (points - 1) / 3))
-    layout = np.zeros((points, 2))
-    used = min(2, components.shape[1])
+    layout = np.zeros((points, dimensions))
+    used = min(dimensions, components.shape[1])
     layout[:, :used] = components[:, :used]
     # Equal points would never part.
     layout += np.random.default_rng(seed).normal(size=layout.shape) * 1e-3 * (layout.std() or 1.0)
