@@ -71,13 +71,9 @@ class PredictClient:
     Raises: UsageError, if `address` is not of that form.
     """
 
-    def __init__(
-        self, address: str = DEFAULT_ADDRESS, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
-    ) -> None:
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
         if timeout_seconds <= 0:
-            raise ValueError(
-                f"`timeout_seconds` must be positive. Received: timeout_seconds={timeout_seconds!r}."
-            )
+            raise ValueError(f"`timeout_seconds` must be positive. Received: timeout_seconds={timeout_seconds!r}.")
         self.address = normalize_address(address)
         self._timeout_seconds = timeout_seconds
         options: list[tuple[str, Any]] = [
@@ -138,9 +134,7 @@ class PredictClient:
         """
         request = classification_pb2.ClassificationRequest()
         _fill_model_spec(request.model_spec, name, version, signature)
-        request.input.example_list.examples.extend(
-            example_pb2.Example.FromString(example) for example in examples
-        )
+        request.input.example_list.examples.extend(example_pb2.Example.FromString(example) for example in examples)
         response = self._call(self._predictions.Classify, request, name, version)
         rows = [list(row.classes) for row in response.result.classifications]
         classes = np.empty((len(rows), len(rows[0]) if rows else 0), dtype=object)

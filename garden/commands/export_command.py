@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +24,7 @@ Where your photos must stay with you, say --golden-images 0: then drawn pictures
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "run_directory", metavar="RUN", type=Path, help="what `garden finetune --output` wrote"
-    )
+    parser.add_argument("run_directory", metavar="RUN", type=Path, help="what `garden finetune --output` wrote")
     parser.add_argument(
         "--models", metavar="DIR", type=Path, required=True, help="where served models lie; made if need be"
     )
@@ -59,11 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
     check_model_name(arguments.name)
     run_directory: Path = arguments.run_directory
     trained = TrainedModel.load(run_directory)
-    images = _golden_images(run_directory, trained.labels, arguments.golden_images)
+    images = _golden_images(run_directory, arguments.golden_images)
     if arguments.golden_images and not images:
-        progress.say(
-            "No validation photo of the run is at hand any more; drawn pictures are recorded instead."
-        )
+        progress.say("No validation photo of the run is at hand any more; drawn pictures are recorded instead.")
     card_file = run_directory / "model_card.md"
     exported = export(
         trained,
@@ -75,15 +70,13 @@ def run(arguments: argparse.Namespace) -> int:
     )
     size_bytes = sum(file.stat().st_size for file in exported.path.rglob("*") if file.is_file())
     print(f"Wrote {exported.path} ({size_bytes / 1e6:.1f} MB): {exported.name}, version {exported.version}.")
-    print(
-        f"It answers about {len(trained.labels)} classes as the trained network does, in a TF Serving session."
-    )
+    print(f"It answers about {len(trained.labels)} classes as the trained network does, in a TF Serving session.")
     print(f"Next: garden serve {arguments.models}")
     print(f"      garden predict PHOTO --model {exported.name}")
     return 0
 
 
-def _golden_images(run_directory: Path, labels: tuple[str, ...], count: int) -> list[GoldenImage]:
+def _golden_images(run_directory: Path, count: int) -> list[GoldenImage]:
     """Pictures of the run's validation split that are still there; [] where there is no split."""
     from garden.data import split
     from garden.errors import GardenError
@@ -93,9 +86,9 @@ def _golden_images(run_directory: Path, labels: tuple[str, ...], count: int) -> 
     if count == 0 or not split_file.is_file():
         return []
     try:
-        validation = split.read_split_csv(split_file).validation
-    except (GardenError, OSError, ValueError, csv.Error):
+        recorded, class_names = split.read_split_csv(split_file)
+    except GardenError:
         # The pictures are an extra; a split that was edited by hand must not stop an export.
         return []
-    candidates = [(file.path, labels[file.label_index], file.content_hash) for file in validation]
+    candidates = [(file.path, class_names[file.label_index], file.content_hash) for file in recorded.validation]
     return list(golden.choose_images(candidates, count=count))

@@ -56,9 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=SIGNATURES[0],
         help="the question: best classes, the same as tf.Example, every score by label index, or features",
     )
-    parser.add_argument(
-        "--top", metavar="K", type=int, help="how many classes to print (default: 1; --json: all)"
-    )
+    parser.add_argument("--top", metavar="K", type=int, help="how many classes to print (default: 1; --json: all)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument(
         "--concurrency", metavar="N", type=int, default=8, help="questions under way at once (default: 8)"
@@ -126,9 +124,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.top is not None and arguments.top < 1:
         raise UsageError(f"--top must be at least 1. Received: {arguments.top}.")
     if arguments.unknown_below is not None and not 0 <= arguments.unknown_below <= 1:
-        raise UsageError(
-            f"--unknown-below is a score between 0 and 1. Received: {arguments.unknown_below:g}."
-        )
+        raise UsageError(f"--unknown-below is a score between 0 and 1. Received: {arguments.unknown_below:g}.")
 
 
 def find_images(arguments: Iterable[str]) -> Iterator[Path]:
@@ -209,9 +205,7 @@ def _make_question(client: PredictClient, arguments: argparse.Namespace) -> Call
 
 
 def _ask_best(client: PredictClient, image_bytes: bytes, arguments: argparse.Namespace) -> Answer:
-    outputs = client.predict(
-        arguments.model, {"image_bytes": [image_bytes]}, version=arguments.version
-    ).outputs
+    outputs = client.predict(arguments.model, {"image_bytes": [image_bytes]}, version=arguments.version).outputs
     return _best(outputs, arguments)
 
 
@@ -277,9 +271,7 @@ def _mark_unknown(answer: Answer, unknown_below: float) -> None:
 
 def _make_printer(arguments: argparse.Namespace, paths: list[Path]) -> Callable[[Path, Answer], None]:
     if arguments.json:
-        return lambda path, answer: print(
-            json.dumps({"image": str(path), **answer}, ensure_ascii=False), flush=True
-        )
+        return lambda path, answer: print(json.dumps({"image": str(path), **answer}, ensure_ascii=False), flush=True)
     width = min(max([5, *(len(str(path)) for path in paths)]), LONGEST_PATH_COLUMN)
     top = arguments.top or 1
     class_width = 16

@@ -65,9 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         name = arguments.name or directory.resolve().parent.name
         version = int(directory.resolve().name) if directory.resolve().name.isdecimal() else None
         with PredictClient(arguments.address, timeout_seconds=arguments.timeout) as client:
-            report = verify_address(
-                directory, client, name=name, version=version, tolerance=arguments.tolerance
-            )
+            report = verify_address(directory, client, name=name, version=version, tolerance=arguments.tolerance)
             asked = f"{name} at {client.address}"
     _print(report)
     if report.problems:
@@ -97,6 +95,4 @@ def _print(report: VerificationReport) -> None:
     print(f"{'IMAGE':<{width}}  {'SIGNATURE':<15}  {'DIFFERENCE':>10}")
     for comparison in report.comparisons:
         verdict = "" if comparison.problem is None else "  differs"
-        print(
-            f"{comparison.source:<{width}}  {comparison.signature:<15}  {comparison.difference:>10.1e}{verdict}"
-        )
+        print(f"{comparison.source:<{width}}  {comparison.signature:<15}  {comparison.difference:>10.1e}{verdict}")

@@ -49,9 +49,7 @@ def broken_rules(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[str]:
     ):
         rules.append(f"{', '.join(custom)} is not one of TensorFlow's own operations.")
     if must_compile:
-        rules.append(
-            f"{', '.join(sorted(must_compile))} must be compiled by XLA, which a stock server does not do."
-        )
+        rules.append(f"{', '.join(sorted(must_compile))} must be compiled by XLA, which a stock server does not do.")
     return rules
 
 

@@ -73,9 +73,7 @@ def export(
                 "Free some space, and export again."
             ) from error
         except tf.errors.OpError as error:
-            raise ExportError(
-                f"The network cannot be written as a SavedModel: {first_line(error)}."
-            ) from error
+            raise ExportError(f"The network cannot be written as a SavedModel: {first_line(error)}.") from error
         warm_up_requests = warm_up.make_requests(trained.image_spec, drawn[0].image_bytes)
         warm_up.write(directory, name, warm_up_requests)
         recorded = golden.record(trained, golden_images or drawn, answer_unknown=answer_unknown)

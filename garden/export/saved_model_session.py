@@ -52,9 +52,7 @@ class SavedModelSession:
         """
         if signature not in self.signatures:
             known = ", ".join(sorted(self.signatures))
-            raise ExportError(
-                f"The SavedModel has no signature {signature!r}; it has {known}. Export the run again."
-            )
+            raise ExportError(f"The SavedModel has no signature {signature!r}; it has {known}. Export the run again.")
         definition = self.signatures[signature]
         feeds = {definition.inputs[name].name: value for name, value in inputs.items()}
         fetches = {name: output.name for name, output in definition.outputs.items()}
@@ -92,7 +90,5 @@ def first_line(error: BaseException) -> str:
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     # A session puts this heading before the message itself.
-    told = [
-        line for line in lines if line != "Graph execution error:" and not line.startswith("Detected at node")
-    ]
+    told = [line for line in lines if line != "Graph execution error:" and not line.startswith("Detected at node")]
     return told[0] if told else type(error).__name__

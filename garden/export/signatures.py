@@ -60,9 +60,7 @@ class ExportedClassifier(tf.Module):
         self.functions = _make_functions(trained, answer_unknown=answer_unknown)
 
 
-def _make_functions(
-    trained: TrainedModel, *, answer_unknown: bool
-) -> dict[str, tf.types.experimental.GenericFunction]:
+def _make_functions(trained: TrainedModel, *, answer_unknown: bool) -> dict[str, tf.types.experimental.GenericFunction]:
     spec = trained.image_spec
     network = trained.network
     feature_network = keras.Model(network.inputs, network.get_layer(trained.features_layer).output)

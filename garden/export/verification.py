@@ -115,9 +115,7 @@ def replay(recorded: golden.GoldenRecord, ask: Ask, *, tolerance: float) -> Veri
                 difference, fault = np.inf, f"lacks the output {error}"
             if fault is None and not difference <= tolerance:  # Also where it is not a number.
                 fault = f"differs by {difference:.2g}, more than the tolerance of {tolerance:.2g}"
-            problem = (
-                None if fault is None else f"The answer of {signature!r} to {example.image.source!r} {fault}."
-            )
+            problem = None if fault is None else f"The answer of {signature!r} to {example.image.source!r} {fault}."
             comparisons.append(Comparison(example.image.source, signature, difference, problem))
     return VerificationReport(tuple(comparisons), tolerance)
 
@@ -204,9 +202,7 @@ def _compare_best(
 def _difference(answer: np.ndarray, expected: np.ndarray) -> float:
     if np.shape(answer) != np.shape(expected):
         return np.inf
-    return float(
-        np.max(np.abs(np.asarray(answer, np.float64) - np.asarray(expected, np.float64)), initial=0.0)
-    )
+    return float(np.max(np.abs(np.asarray(answer, np.float64) - np.asarray(expected, np.float64)), initial=0.0))
 
 
 def _relative_difference(answer: np.ndarray, expected: np.ndarray) -> float:

@@ -134,8 +134,7 @@ def _check_directories(directory: Path) -> None:
         if ancestor.exists():
             if not ancestor.is_dir():
                 raise ExportError(
-                    f"{ancestor} is a file, but models are written into a directory. "
-                    "Name a directory with --models."
+                    f"{ancestor} is a file, but models are written into a directory. Name a directory with --models."
                 )
             return
 

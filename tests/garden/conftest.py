@@ -277,9 +277,7 @@ class FakeServer:
         from tensorflow_serving.apis import get_model_status_pb2
 
         if request.model_spec.name != "colours":
-            context.abort(
-                grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {request.model_spec.name}"
-            )
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {request.model_spec.name}")
         response = get_model_status_pb2.GetModelStatusResponse()
         response.model_version_status.add(version=2, state=get_model_status_pb2.ModelVersionStatus.LOADING)
         response.model_version_status.add(version=1, state=get_model_status_pb2.ModelVersionStatus.AVAILABLE)

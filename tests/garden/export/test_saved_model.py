@@ -190,7 +190,20 @@ def load_c_library() -> ctypes.CDLL:
         (
             "TF_SessionRun",
             None,
-            [pointer, pointer, pointer, pointer, integer, pointer, pointer, integer, pointer, integer, pointer, pointer],
+            [
+                pointer,
+                pointer,
+                pointer,
+                pointer,
+                integer,
+                pointer,
+                pointer,
+                integer,
+                pointer,
+                integer,
+                pointer,
+                pointer,
+            ],
         ),
         ("TF_CloseSession", None, [pointer, pointer]),
         ("TF_DeleteSession", None, [pointer, pointer]),
@@ -242,9 +255,7 @@ def test_network_that_calls_python_is_refused(colour_model: Any, tmp_path: Path)
 
     image = keras.Input((8, 8, 3))
     x = keras.layers.GlobalAveragePooling2D(name="mean")(CallsPython(name="python")(image))
-    broken = dataclasses.replace(
-        colour_model, network=keras.Model(image, keras.layers.Dense(6, name="logits")(x))
-    )
+    broken = dataclasses.replace(colour_model, network=keras.Model(image, keras.layers.Dense(6, name="logits")(x)))
     with pytest.raises(ExportError) as caught:
         export(broken, tmp_path / "models", name="colours")
     assert str(caught.value) == (
@@ -263,9 +274,7 @@ def test_network_that_must_be_compiled_is_refused(colour_model: Any, tmp_path: P
     # Keras compiles grouped convolutions with XLA on the TensorFlow backend.
     x = keras.layers.Conv2D(4, 1, groups=2, name="grouped")(x)
     x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
-    broken = dataclasses.replace(
-        colour_model, network=keras.Model(image, keras.layers.Dense(6, name="logits")(x))
-    )
+    broken = dataclasses.replace(colour_model, network=keras.Model(image, keras.layers.Dense(6, name="logits")(x)))
     with pytest.raises(ExportError, match=r"must be compiled by XLA, which a stock server does not do\. Nothing was"):
         export(broken, tmp_path / "models", name="colours")
     assert not (tmp_path / "models").exists()

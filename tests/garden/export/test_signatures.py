@@ -93,9 +93,7 @@ def test_best_classes_come_first_with_calibrated_scores(
     assert answer["scores"].dtype == np.float32
 
 
-def test_pixels_answer_in_label_order(
-    session: SavedModelSession, colour_scores: Any, colour_logits: Any
-) -> None:
+def test_pixels_answer_in_label_order(session: SavedModelSession, colour_scores: Any, colour_logits: Any) -> None:
     pixels = np.empty((2, 21, 11, 3), np.uint8)
     pixels[0], pixels[1] = (255, 0, 0), (40, 80, 120)
     answer = session.run("pixels", {"pixels": pixels})

@@ -110,9 +110,7 @@ def test_right_answers_are_no_problem(recorded: golden.GoldenRecord) -> None:
 def test_swapped_names_are_a_difference(recorded: golden.GoldenRecord) -> None:
     swapped = best(("a", 0.4), ("b", 0.3), *RIGHT[2:])
     [problem] = problems(recorded, serving_default=swapped)
-    assert problem == (
-        "The answer of 'serving_default' to 'x.png' differs by 0.1, more than the tolerance of 0.001."
-    )
+    assert problem == ("The answer of 'serving_default' to 'x.png' differs by 0.1, more than the tolerance of 0.001.")
 
 
 def test_nearly_equal_classes_may_change_places(recorded: golden.GoldenRecord) -> None:
