@@ -68,7 +68,7 @@ class ImageFolder:
         return tuple(counts)
 
 
-def scan_image_folder(path: Path | str, *, verify: bool = False) -> ImageFolder:
+def scan_image_folder(path: Path | str, *, verify: bool = False, for_training: bool = True) -> ImageFolder:
     """Find the pictures of each class.
 
     Args:
@@ -76,6 +76,8 @@ def scan_image_folder(path: Path | str, *, verify: bool = False) -> ImageFolder:
             the columns `path` and `label`, paths relative to the CSV.
         verify: Decode every picture entirely, so that damaged pixels are found too. Otherwise only headers
             are read.
+        for_training: Ask for what a classifier is trained with: 2 classes, and 2 pictures of each. Otherwise one
+            picture will do.
     Returns: the usable files; each broken one is a `Problem` and does not count for its class.
     Raises: ImageFolderError, if no classifier can be trained with what is there.
     """
@@ -100,7 +102,8 @@ def scan_image_folder(path: Path | str, *, verify: bool = False) -> ImageFolder:
         else:
             problems.append(Problem(file, facts.problem))
     class_names = tuple(sorted({label for _, label in candidates}))
-    _require_classes(path, class_names, [label for _, label, _, _ in usable], problems)
+    labels = [label for _, label, _, _ in usable]
+    _require_classes(path, class_names if for_training else (), labels, problems)
     index_of = {name: index for index, name in enumerate(class_names)}
     usable.sort(key=lambda entry: entry[0])
     return ImageFolder(
