@@ -81,7 +81,7 @@ class ImageSpec:
         """First half of `prepare`: to the network's size, still RGB on the scale 0..255.
 
         Input shape: `(…, any height, any width, 3)`, uint8 RGB; one image or a batch.
-        Output shape: `(…, height, width, 3)`, float32 within 0..255.
+        Output shape: `(…, height, width, 3)`, float32, whole numbers within 0..255.
         """
         import tensorflow as tf
 
@@ -97,8 +97,9 @@ class ImageSpec:
                 images - background, self.height, self.width, self.interpolation, antialias=True
             )
             images += background
-        # Bicubic overshoots at edges; no camera gives such pixels.
-        images = tf.clip_by_value(images, 0.0, 255.0)
+        # Bicubic overshoots at edges; no camera gives such pixels. Whole numbers, as an image library gives them:
+        # published scores of pretrained networks then come out the same.
+        images = tf.round(tf.clip_by_value(images, 0.0, 255.0))
         return tf.ensure_shape(images, (*pixels.shape[:-3], self.height, self.width, 3))
 
     def normalize(self, images: tf.Tensor) -> tf.Tensor:
