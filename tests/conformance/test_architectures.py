@@ -1,0 +1,202 @@
+"""What every network of the catalogue promises, over the whole registry."""
+
+from __future__ import annotations
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from garden import architectures
+from garden.errors import ArchitectureError
+from garden.summary import summarize
+
+NAMES = architectures.names()
+ONE_A_FAMILY = sorted(
+    {
+        architectures.get(name).family: name
+        for name in sorted(NAMES, key=lambda name: -architectures.get(name).num_parameters)
+    }.values()
+)
+
+
+@functools.cache
+def original(name):
+    """The network as its source has it; not to be changed."""
+    return architectures.build(name)
+
+
+def random_pixels(shape, *, batch=2):
+    return np.random.default_rng(0).uniform(-1, 1, (batch, *shape)).astype(np.float32)
+
+
+def paths_around(model, layer_name):
+    """Whether the output can be reached from the input without the layer."""
+    reached = {id(tensor) for tensor in model.inputs}
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if node.operation.name != layer_name and any(id(tensor) in reached for tensor in node.input_tensors):
+                reached.update(id(tensor) for tensor in node.output_tensors)
+    return id(model.outputs[0]) in reached
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_and_multiply_adds_are_those_of_its_table(name):
+    entry = architectures.get(name)
+    summary = summarize(original(name))
+    assert summary.trainable_parameters == entry.num_parameters
+    assert summary.macs == entry.macs
+    assert summary.parameters == original(name).count_params()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layers_are_flat_and_well_named(name):
+    model = original(name)
+    names = [layer.name for layer in model.layers]
+    assert len(set(names)) == len(names)
+    assert not any("/" in layer_name for layer_name in names)
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    assert names[0] == "pixels"
+    assert model.output._keras_history.operation.name == "logits"
+    assert model.name == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_endpoints_are_cuts_in_order_with_the_stride_they_say(name):
+    entry, model, summary = architectures.get(name), original(name), summarize(original(name))
+    assert entry.endpoints
+    order = [row.name for row in summary.rows]
+    places = [order.index(endpoint.name) for endpoint in entry.endpoints]
+    assert places == sorted(places)
+    for endpoint in entry.endpoints:
+        assert summary.row(endpoint.name).stride == (endpoint.stride,) * 2
+        assert not paths_around(model, endpoint.name), endpoint
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_endpoints_grow_with_the_input_by_their_stride(name):
+    entry, model = architectures.get(name), original(name)
+    height, width, channels = entry.image_spec.input_shape
+    larger = architectures.build(name, input_shape=(height + 64, width + 32, channels))
+    for endpoint in entry.endpoints:
+        before, after = (m.get_layer(endpoint.name).output.shape for m in (model, larger))
+        assert after[1] - before[1] == 64 / endpoint.stride
+        assert after[2] - before[2] == 32 / endpoint.stride
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_head_is_what_follows_the_features(name):
+    entry, summary = architectures.get(name), summarize(original(name))
+    names = tuple(row.name for row in summary.rows)
+    assert names[names.index(entry.features_layer) + 1 :] == entry.head_layers
+    assert entry.head_layers[-1] == "logits"
+    assert not paths_around(original(name), entry.features_layer)
+
+
+@pytest.mark.parametrize("name", ONE_A_FAMILY)
+def test_answers_float32_logits_at_its_smallest_size_for_any_batch(name, tiny):
+    model = tiny(name)
+    shape = model.input_shape[1:]
+    assert model.input_shape[0] is None
+    for batch in (1, 3):
+        logits = model(random_pixels(shape, batch=batch))
+        assert logits.shape == (batch, 7)
+        assert logits.dtype == tf.float32
+        assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", ONE_A_FAMILY)
+def test_refuses_one_pixel_less_than_its_smallest_size(name):
+    entry = architectures.get(name)
+    size = entry.minimum_size
+    with pytest.raises(ArchitectureError) as caught:
+        architectures.build(name, input_shape=(size, size - 1, 3))
+    assert str(caught.value) == (
+        f"{name} cannot see {size}×{size - 1} pixels: its strides leave nothing of a side below {size}. "
+        f"Give at least {size}×{size}."
+    )
+
+
+@pytest.mark.parametrize("name", ONE_A_FAMILY)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sees_1_3_or_4_channels_of_an_odd_oblong(name, channels):
+    size = architectures.get(name).minimum_size
+    shape = (size + 4, size + 9, channels)
+    logits = architectures.build(name, num_classes=2, input_shape=shape)(random_pixels(shape))
+    assert logits.shape == (2, 2)
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", ONE_A_FAMILY)
+def test_without_classes_it_gives_the_features_that_the_head_reads(name, tiny):
+    entry, model = architectures.get(name), tiny(name)
+    shape = model.input_shape[1:]
+    features = architectures.build(name, num_classes=None, input_shape=shape)
+    body = [layer for layer in model.layers if layer.weights and layer.name not in entry.head_layers]
+    for ours, theirs in zip([layer for layer in features.layers if layer.weights], body, strict=True):
+        assert ours.name == theirs.name
+        ours.set_weights(theirs.get_weights())
+    pixels = random_pixels(shape)
+    before_head = keras.Model(model.input, model.get_layer(entry.features_layer).output)(pixels)
+    expected = before_head if len(before_head.shape) == 2 else tf.reduce_mean(before_head, axis=(1, 2))
+    vector = features(pixels)
+    assert len(vector.shape) == 2
+    np.testing.assert_allclose(vector, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ONE_A_FAMILY)
+def test_a_saved_network_answers_the_same(name, tiny, tmp_path):
+    model = tiny(name)
+    model.save(tmp_path / "network.keras")
+    again = keras.saving.load_model(tmp_path / "network.keras", compile=False)
+    pixels = random_pixels(model.input_shape[1:])
+    np.testing.assert_array_equal(again(pixels), model(pixels))
+    assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
+
+
+@pytest.mark.parametrize("name", ONE_A_FAMILY)
+def test_logits_and_features_stay_float32_in_mixed_precision(name, tiny):
+    policy = keras.config.dtype_policy()
+    shape = tiny(name).input_shape[1:]
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        model = architectures.build(name, num_classes=7, input_shape=shape)
+        features = architectures.build(name, num_classes=None, input_shape=shape)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert model(random_pixels(shape)).dtype == features(random_pixels(shape)).dtype == tf.float32
+    convolution = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    assert convolution.compute_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("name", ONE_A_FAMILY)
+def test_gradients_reach_every_weight(name, tiny):
+    model = tiny(name)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(random_pixels(model.input_shape[1:]), training=False) ** 2)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    unreached = [
+        variable.path
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True)
+        if gradient is None
+    ]
+    assert unreached == []
+
+
+@pytest.mark.parametrize("name", ONE_A_FAMILY)
+def test_its_pixels_are_what_its_image_spec_makes(name):
+    entry = architectures.get(name)
+    assert original(name).input_shape[1:] == entry.image_spec.input_shape
+    prepared = entry.image_spec.prepare(tf.zeros((40, 50, 3), tf.uint8))
+    assert prepared.shape == entry.image_spec.input_shape
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_facts_can_be_checked(name):
+    entry = architectures.get(name)
+    assert entry.source.startswith("http")
+    assert entry.task == "classify"
+    assert entry.top1_error is None or 5 < entry.top1_error < 60
+    assert entry.name == name

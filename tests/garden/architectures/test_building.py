@@ -1,0 +1,59 @@
+"""build(): arguments and what is refused."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+
+from garden import architectures
+from garden.errors import ArchitectureError, WeightsError
+
+
+def test_classes_default_to_the_original_and_can_be_any_number():
+    assert architectures.build("lenet5").output_shape == (None, 10)
+    assert architectures.build("lenet5", num_classes=1).output_shape == (None, 1)
+    assert architectures.build("lenet5", num_classes=None).output_shape == (None, 84)
+
+
+@pytest.mark.parametrize("num_classes", [0, -1, 2.5, "10"])
+def test_other_numbers_of_classes_are_refused(num_classes):
+    with pytest.raises(ValueError, match="`num_classes` must be a positive integer or None. Received: num_classes="):
+        architectures.build("lenet5", num_classes=num_classes)
+
+
+@pytest.mark.parametrize("input_shape", [(32, 32), (32, 32, 1.0), (None, None, 3), (0, 32, 1)])
+def test_a_shape_that_is_not_three_numbers_is_refused(input_shape):
+    with pytest.raises(ValueError, match="`input_shape` must be"):
+        architectures.build("lenet5", input_shape=input_shape)
+
+
+def test_two_channels_are_refused_with_a_sentence():
+    with pytest.raises(ArchitectureError) as caught:
+        architectures.build("lenet5", input_shape=(32, 32, 2))
+    assert str(caught.value) == (
+        "lenet5 cannot be built with 2 input channels; a picture has 1 (grey), 3 (colour) or 4 (colour and one "
+        "more). Give one of these."
+    )
+
+
+def test_dropout_defaults_to_the_entry_and_is_checked():
+    assert architectures.build("efficientnet_lite2").get_layer("dropout").rate == 0.3
+    assert architectures.build("efficientnet_lite0", dropout_rate=0.0).get_layer("dropout").rate == 0.0
+    with pytest.raises(ValueError, match="`dropout_rate` must be at least 0 and below 1. Received: dropout_rate=1.0"):
+        architectures.build("efficientnet_lite0", dropout_rate=1.0)
+
+
+def test_weights_that_nobody_published_are_refused_with_those_that_exist():
+    with pytest.raises(WeightsError) as caught:
+        architectures.build("squeezenet1_0", weights="imagenet")
+    assert str(caught.value) == (
+        "There are no 'imagenet' weights for squeezenet1_0. Networks that have them: efficientnet_lite0, "
+        "efficientnet_lite1, efficientnet_lite2, squeezenet1_1. Name one of those, or give the path of a file of "
+        "weights."
+    )
+
+
+def test_two_networks_of_one_name_live_side_by_side():
+    first, second = architectures.build("lenet5"), architectures.build("lenet5")
+    assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
+    assert keras.Model(first.input, second(first.input)).output_shape == (None, 10)
