@@ -86,7 +86,7 @@ def calibration_table(evaluation: Evaluation) -> str:
     )
 
 
-def problems_list(problems: Sequence[Problem], *, limit: int = 50) -> str:
+def problems_list(problems: Sequence[Problem], *, limit: int) -> str:
     """The files that could not be used, as a Markdown list."""
     lines = [f"- {escaped(problem.path)}: {escaped(problem.reason)}" for problem in problems[:limit]]
     if len(problems) > limit:
@@ -147,7 +147,7 @@ def evaluation_page(
             "![mistakes](mistakes.png)",
         ]
     if problems:
-        parts += [f"## Not evaluated: {len(problems)} files", problems_list(problems)]
+        parts += [f"## Not evaluated: {len(problems)} files", problems_list(problems, limit=1000)]
     parts += [
         "## Beside this page",
         "`predictions.csv` (every picture: label, answer, scores), `per_class.csv`, `confusion_matrix.csv`, "
