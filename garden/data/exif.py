@@ -23,6 +23,9 @@ _MAXIMUM_ENTRIES = 512
 _TIFF_MARKS = [list(b"II*\x00"), list(b"MM\x00*")]
 JPEG_WORD, PNG_WORD, WEBP_WORD = b"Exif\x00\x00", b"eXIf", b"EXIF"
 
+# The marker of a scan of compressed pixels, and the upper byte of its length.
+_JPEG_SCAN = b"\xff\xda\x00"
+
 
 def read_orientation(image_bytes: tf.Tensor, *, word: tf.Tensor) -> tf.Tensor:
     """Where the stored first row and column belong.
@@ -33,16 +36,31 @@ def read_orientation(image_bytes: tf.Tensor, *, word: tf.Tensor) -> tf.Tensor:
     Returns: int32, scalar, 1..8; 1 where the file has no readable orientation.
     """
     length = tf.strings.length(image_bytes)
+    head = tf.strings.substr(image_bytes, 0, _HEAD_BYTES)
     tail_start = tf.minimum(tf.maximum(length - _TAIL_BYTES, _HEAD_BYTES), length)
-    # The end of a JPEG is left out, because what stands there may belong to a second picture.
-    tail_length = tf.where(word == JPEG_WORD, 0, _TAIL_BYTES)
-    text = tf.strings.substr(image_bytes, 0, _HEAD_BYTES) + tf.strings.substr(image_bytes, tail_start, tail_length)
-    parts = split_at(text, word)
+    # Behind the pixels of a JPEG a second picture may stand, whose orientation is not this one's.
+    searched = tf.cond(
+        word == JPEG_WORD,
+        lambda: split_at(head, _JPEG_SCAN)[0],
+        lambda: head + tf.strings.substr(image_bytes, tail_start, _TAIL_BYTES),
+    )
+    parts = split_at(searched, word)
     return tf.cond(
         (tf.size(parts) > 1) & (tf.strings.length(word) > 0),
-        lambda: _tiff_orientation(tf.io.decode_raw(_skip_webp_words(parts[1], word), tf.uint8)),
+        lambda: _orientation_behind(parts, image_bytes, word),
         lambda: tf.constant(1),
     )
+
+
+def _orientation_behind(parts: tf.Tensor, image_bytes: tf.Tensor, word: tf.Tensor) -> tf.Tensor:
+    # What looks like the first scan may be that of a thumbnail inside the EXIF data, which must not end there.
+    start = tf.strings.length(parts[0]) + tf.strings.length(word)
+    text = tf.cond(
+        word == JPEG_WORD,
+        lambda: tf.strings.substr(image_bytes, start, _TAIL_BYTES),
+        lambda: _skip_webp_words(parts[1] + b"\x00" * 16, word),
+    )
+    return _tiff_orientation(tf.io.decode_raw(text + b"\x00" * 16, tf.uint8))
 
 
 def split_at(text: tf.Tensor, word: tf.Tensor | bytes) -> tf.Tensor:
@@ -54,7 +72,6 @@ def split_at(text: tf.Tensor, word: tf.Tensor | bytes) -> tf.Tensor:
 
 
 def _skip_webp_words(text: tf.Tensor, word: tf.Tensor) -> tf.Tensor:
-    text = text + b"\x00" * 16
     text = tf.cond(word == WEBP_WORD, lambda: tf.strings.substr(text, 4, _TAIL_BYTES), lambda: text)
     return tf.cond(
         tf.strings.substr(text, 0, len(JPEG_WORD)) == JPEG_WORD,

@@ -7,7 +7,7 @@ import io
 import struct
 import warnings
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 # The formats that `garden.data.decoding` decodes, in the graph and everywhere else.
 DECODABLE_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WebP")
@@ -62,6 +62,8 @@ class ImageFacts:
         width: Columns, in pixels, before EXIF orientation is applied; 0 where unknown.
         height: Rows, in pixels; 0 where unknown.
         mode: As Pillow names it ("RGB", "CMYK", "P", "I;16", …); "" where unknown.
+        orientation: Of the EXIF data, 1..8: where the stored first row and column belong.
+        is_animated: Whether it has more than one frame; the first counts.
         problem: Why garden refuses it, with the remedy; None where nothing is known against it.
     """
 
@@ -69,6 +71,8 @@ class ImageFacts:
     width: int = 0
     height: int = 0
     mode: str = ""
+    orientation: int = 1
+    is_animated: bool = False
     problem: str | None = None
 
 
@@ -106,19 +110,32 @@ def inspect_bytes(image_bytes: bytes) -> ImageFacts:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Our own limit on pixels, below, is the one that counts.
             with Image.open(io.BytesIO(image_bytes), formats=[kind.upper()]) as image:
-                width, height, mode = image.width, image.height, image.mode
+                facts = ImageFacts(
+                    kind,
+                    *image.size,
+                    image.mode,
+                    orientation=_orientation(image),
+                    is_animated=getattr(image, "is_animated", False),
+                )
     except Image.DecompressionBombError:
         return ImageFacts(kind, problem=_too_many_pixels())
     except Exception:  # Pillow raises half a dozen types for damaged headers.
         return ImageFacts(kind, problem=f"the {kind} header is damaged or incomplete. {_DAMAGED}")
-    if width * height > MAXIMUM_PIXELS:
-        return ImageFacts(kind, width, height, mode, problem=_too_many_pixels(width, height))
-    return ImageFacts(kind, width, height, mode, problem=_variant_problem(kind, image_bytes))
+    if facts.width * facts.height > MAXIMUM_PIXELS:
+        return dataclasses.replace(facts, problem=_too_many_pixels(facts.width, facts.height))
+    return dataclasses.replace(facts, problem=_variant_problem(kind, image_bytes))
 
 
 def damaged_pixels(kind: str) -> str:
     """The sentence for a picture with a good header whose pixels do not decode."""
     return f"the {kind} data is damaged or ends too early. {_DAMAGED}"
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # Looking for a chunk behind the pixels would decode them.
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _refusal(kind: str) -> str:

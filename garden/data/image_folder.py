@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from garden import progress
 from garden.data.image_facts import ImageFacts, inspect_bytes
 from garden.errors import ImageFolderError
 
@@ -68,7 +69,7 @@ class ImageFolder:
         return tuple(counts)
 
 
-def scan_image_folder(path: Path | str, *, verify: bool = False, for_training: bool = True) -> ImageFolder:
+def scan_image_folder(path: Path | str, *, verify: bool = False, require_usable: bool = True) -> ImageFolder:
     """Find the pictures of each class.
 
     Args:
@@ -76,70 +77,89 @@ def scan_image_folder(path: Path | str, *, verify: bool = False, for_training: b
             the columns `path` and `label`, paths relative to the CSV.
         verify: Decode every picture entirely, so that damaged pixels are found too. Otherwise only headers
             are read.
-        for_training: Ask for what a classifier is trained with: 2 classes, and 2 pictures of each. Otherwise one
-            picture will do.
+        require_usable: Whether it is an error that no classifier can be trained with what is there.
     Returns: the usable files; each broken one is a `Problem` and does not count for its class.
-    Raises: ImageFolderError, if no classifier can be trained with what is there.
+    Raises: ImageFolderError, if `path` is no folder or table of pictures, or, unless told otherwise, for the
+        reasons of `usability_problem`.
     """
     path = Path(path).expanduser().absolute()
     if not path.exists():
         raise ImageFolderError(f"{path} does not exist; a folder of pictures is needed. Check the spelling.")
     if path.is_dir():
-        root, candidates, problems = path, *_walk_class_folders(path)
+        root, (labels, candidates, problems) = path, _walk_class_folders(path)
     elif path.suffix.lower() == ".csv":
-        root, candidates, problems = path.parent, *_read_label_csv(path)
+        root, (labels, candidates, problems) = path.parent, _read_label_csv(path)
     else:
         raise ImageFolderError(
             f"{path} is a file; a folder with one subfolder per class, or a .csv file with the columns path and "
             "label, is needed. Give the folder that holds the class folders."
         )
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        examined = list(pool.map(lambda candidate: _examine(candidate[0], verify), candidates))
-    usable = []
-    for (file, label), (content_hash, facts) in zip(candidates, examined, strict=True):
-        if facts.problem is None:
-            usable.append((file, label, content_hash, facts))
-        else:
-            problems.append(Problem(file, facts.problem))
-    class_names = tuple(sorted({label for _, label in candidates}))
-    labels = [label for _, label, _, _ in usable]
-    _require_classes(path, class_names if for_training else (), labels, problems)
+    class_names = tuple(sorted(labels))
     index_of = {name: index for index, name in enumerate(class_names)}
+    usable = []
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        examined = pool.map(lambda candidate: _examine(candidate[0], verify), candidates)
+        for (file, label), (content_hash, facts) in zip(
+            candidates, progress.track(examined, "looking at the files", total=len(candidates)), strict=True
+        ):
+            if facts.problem is None:
+                usable.append((LabelledFile(file, index_of[label], content_hash), facts))
+            else:
+                problems.append(Problem(file, facts.problem))
     usable.sort(key=lambda entry: entry[0])
-    return ImageFolder(
+    folder = ImageFolder(
         root=root,
         class_names=class_names,
-        files=tuple(LabelledFile(file, index_of[label], content_hash) for file, label, content_hash, _ in usable),
+        files=tuple(file for file, _ in usable),
         problems=tuple(sorted(problems)),
-        facts=tuple(facts for *_, facts in usable),
+        facts=tuple(facts for _, facts in usable),
     )
+    if require_usable and (problem := usability_problem(folder)):
+        raise ImageFolderError(problem)
+    return folder
 
 
-def _walk_class_folders(root: Path) -> tuple[list[tuple[Path, str]], list[Problem]]:
-    """All files below class folders with their class; loose files beside them are problems."""
+def usability_problem(folder: ImageFolder) -> str | None:
+    """Why no classifier can be trained with a folder, with the remedy; None, if one can."""
+    if not folder.files:
+        if not folder.problems:
+            return f"{folder.root} has no pictures; a classifier learns from pictures. {_EXAMPLE}."
+        first = folder.problems[0]
+        return (
+            f"{folder.root} has {_count(len(folder.problems), 'file')}, none of which can be used; a classifier "
+            f"learns from pictures. {_EXAMPLE}. The first, {first.path.name}: {first.reason}"
+        )
+    if len(folder.class_names) == 1:
+        return f"{folder.root} has 1 class ('{folder.class_names[0]}'); a classifier needs at least 2. {_EXAMPLE}."
+    for name, number in zip(folder.class_names, folder.files_per_class(), strict=True):
+        if number < 2:
+            have = "1 usable picture" if number else "no usable picture"
+            return (
+                f"Class '{name}' of {folder.root} has {have}; "
+                "every class needs at least 2, one to learn from and one to check with. "
+                "Add pictures of it, or remove the class."
+            )
+    return None
+
+
+def _walk_class_folders(root: Path) -> tuple[set[str], list[tuple[Path, str]], list[Problem]]:
+    """The classes, all files below class folders with their class, and loose files, which are problems."""
+    labels: set[str] = set()
     candidates: list[tuple[Path, str]] = []
     loose: list[Path] = []
-    empty: list[str] = []
     for entry in _visible_entries(root):
         if entry.is_dir():
-            files = list(_walk(entry, visited=frozenset({root.resolve()})))
-            candidates += [(file, entry.name) for file in files]
-            if not files:
-                empty.append(entry.name)
+            labels.add(entry.name)
+            candidates += [(file, entry.name) for file in _walk(entry, frozenset({root.resolve()}))]
         else:
             loose.append(entry)
-    if empty:
-        raise ImageFolderError(
-            f"{root} has {_count(len(empty), 'class folder')} without a file ({_quoted(empty)}); "
-            "every class needs at least 2 pictures. Add pictures to the folder, or remove it."
-        )
-    if loose and not candidates:
+    if loose and not labels:
         raise ImageFolderError(
             f"{root} has {_count(len(loose), 'file')} but no class folders; a picture's folder tells its class. "
             f"{_EXAMPLE}."
         )
     reason = "it lies beside the class folders, so its class is unknown. Move it into a class folder."
-    return candidates, [Problem(file, reason) for file in loose]
+    return labels, candidates, [Problem(file, reason) for file in loose]
 
 
 def _walk(folder: Path, visited: frozenset[Path]) -> Iterator[Path]:
@@ -164,7 +184,7 @@ def _visible_entries(folder: Path) -> list[Path]:
     return [folder / name for name in names if not name.startswith(".") and name not in IGNORED_NAMES]
 
 
-def _read_label_csv(path: Path) -> tuple[list[tuple[Path, str]], list[Problem]]:
+def _read_label_csv(path: Path) -> tuple[set[str], list[tuple[Path, str]], list[Problem]]:
     candidates: dict[Path, str] = {}
     with path.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream)
@@ -185,7 +205,7 @@ def _read_label_csv(path: Path) -> tuple[list[tuple[Path, str]], list[Problem]]:
                     f"{path}, line {reader.line_num}, calls {row['path']} '{label}', an earlier line "
                     f"'{candidates[file]}'; a picture has one label. Remove one of the lines."
                 )
-    return list(candidates.items()), []
+    return set(candidates.values()), list(candidates.items()), []
 
 
 def _examine(path: Path, verify: bool) -> tuple[str, ImageFacts]:
@@ -205,27 +225,5 @@ def _examine(path: Path, verify: bool) -> tuple[str, ImageFacts]:
     return hashlib.sha256(content).hexdigest(), facts
 
 
-def _require_classes(path: Path, class_names: tuple[str, ...], labels: list[str], problems: list[Problem]) -> None:
-    """Raise the sentence for what no classifier can be made of."""
-    if not labels:
-        found = f"{_count(len(problems), 'file')}, none of which can be used" if problems else "no pictures"
-        first = f" The first: {problems[0].path.name}: {problems[0].reason}" if problems else ""
-        raise ImageFolderError(f"{path} has {found}; a classifier learns from pictures. {_EXAMPLE}.{first}")
-    if len(class_names) == 1:
-        raise ImageFolderError(f"{path} has 1 class ('{class_names[0]}'); a classifier needs at least 2. {_EXAMPLE}.")
-    for name in class_names:
-        number = labels.count(name)
-        if number < 2:
-            have = "1 usable picture" if number else "no usable picture"
-            raise ImageFolderError(
-                f"Class '{name}' of {path} has {have}; every class needs at least 2, one to learn from and one "
-                "to check with. Add pictures of it, or remove the class."
-            )
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _quoted(names: list[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
