@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from serving import ports
 from serving.config import (
     BatchingConfig,
     ModelConfig,
@@ -32,6 +33,7 @@ _log = logging.getLogger("serving")
 
 # tensorflow_model_server's main returns -1 when it cannot start.
 _EXIT_NOT_STARTED = 255
+_EXIT_PORT_TAKEN = 1
 
 _DESCRIPTION = """\
 Serve SavedModels over gRPC and REST, as tensorflow_model_server does.
@@ -62,9 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
             )
         else:
             kind = type(flag.default)
-            parser.add_argument(
-                name, type=kind, default=flag.default, metavar=kind.__name__.upper(), help=text
-            )
+            parser.add_argument(name, type=kind, default=flag.default, metavar=kind.__name__.upper(), help=text)
     for hidden in (*FLAGS_WITHOUT_EFFECT, *REFUSED_FLAGS):
         parser.add_argument(f"--{hidden}", nargs="?", const="true", default=None, help=argparse.SUPPRESS)
     parser.epilog = "accepted without effect: " + ", ".join(FLAGS_WITHOUT_EFFECT)
@@ -143,8 +143,7 @@ def _models(arguments: argparse.Namespace) -> tuple[ModelConfig, ...]:
 def _batching(arguments: argparse.Namespace) -> BatchingConfig | None:
     if arguments.batching_parameters_file and not arguments.enable_batching:
         raise InvalidArgument(
-            "server_options.batching_parameters_file is set without setting "
-            "server_options.enable_batching to true."
+            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
         )
     if not arguments.enable_batching:
         return None
@@ -186,14 +185,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns: 0 after a stop that was asked for; 1 if a port is taken; 255 if the server cannot start.
     """
     arguments = make_parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr)
     if arguments.version:
-        print(
-            f"TensorFlow ModelServer: {_version_of('garden')}\n"
-            f"TensorFlow Library: {_version_of('tensorflow')}"
-        )
+        print(f"TensorFlow ModelServer: {_version_of('garden')}\nTensorFlow Library: {_version_of('tensorflow')}")
         return 0
     for name in REFUSED_FLAGS:
         if getattr(arguments, name) not in (None, "", "false"):
@@ -205,20 +199,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop_signal = StopSignal()
     try:
         config = make_config(arguments)
+        ports.check_free(config)
+    except ports.PortTaken as error:
+        print(error.message, file=sys.stderr)
+        return _EXIT_PORT_TAKEN
     except ServingError as error:
         return _not_started(error)
     # TensorFlow's start-up chatter is not for operators; an explicit setting of theirs wins.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from serving.server import PortTaken, Server, StartupCancelled
+    from serving.server import Server, StartupCancelled
 
     server = Server(config)
     try:
         server.start(should_stop=lambda: stop_signal.is_received)
     except StartupCancelled:
         return _end(server, 0)
-    except PortTaken as error:
+    except ports.PortTaken as error:
         print(error.message, file=sys.stderr)
-        return _end(server, 1)
+        return _end(server, _EXIT_PORT_TAKEN)
     except ServingError as error:
         return _end(server, _not_started(error))
     stop_signal.wait()

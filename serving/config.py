@@ -74,9 +74,7 @@ class BatchingConfig:
             if getattr(self, name) < 1:
                 raise InvalidArgument(f"{name} must be positive; was {getattr(self, name)}")
         if self.batch_timeout_micros < 0:
-            raise InvalidArgument(
-                f"batch_timeout_micros must be non-negative; was {self.batch_timeout_micros}"
-            )
+            raise InvalidArgument(f"batch_timeout_micros must be non-negative; was {self.batch_timeout_micros}")
         sizes = self.allowed_batch_sizes
         if sizes and sizes[-1] != self.max_batch_size:
             raise InvalidArgument(
@@ -152,8 +150,7 @@ def check_models(models: tuple[ModelConfig, ...]) -> None:
         seen.add(model.name)
         if not model.base_path.is_absolute():
             raise InvalidArgument(
-                f"Expected model {model.name} to have an absolute path or URI; "
-                f"got base_path()={model.base_path}"
+                f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
             )
 
 
@@ -174,13 +171,11 @@ def _model_config(entry: Any) -> ModelConfig:
     field_prefix = "ModelServerConfig::model_type (deprecated)"
     if entry.model_type and entry.model_platform:
         raise InvalidArgument(
-            f"Illegal setting both {field_prefix} and ModelServerConfig::model_platform, "
-            f"model name is {entry.name}"
+            f"Illegal setting both {field_prefix} and ModelServerConfig::model_platform, model name is {entry.name}"
         )
     if not entry.model_type and not entry.model_platform:
         raise InvalidArgument(
-            f"Illegal setting neither {field_prefix} nor ModelServerConfig::model_platform, "
-            f"model name is {entry.name}"
+            f"Illegal setting neither {field_prefix} nor ModelServerConfig::model_platform, model name is {entry.name}"
         )
     if entry.model_type not in (0, 1):
         raise InvalidArgument(f"ModelServerConfig::model_type choice {entry.model_type} not supported.")
@@ -255,6 +250,4 @@ def _read_text_proto(path: Path, message: Message) -> Any:
     except text_format.ParseError as error:
         why = re.sub(r"^(\d+):(\d+) ?: ", r"\1:\2: ", str(error))
         kind = message.DESCRIPTOR.full_name
-        raise InvalidArgument(
-            f"Invalid protobuf file: '{path}'\nError parsing text-format {kind}: {why}"
-        ) from error
+        raise InvalidArgument(f"Invalid protobuf file: '{path}'\nError parsing text-format {kind}: {why}") from error

@@ -33,12 +33,8 @@ FLAGS = (
     Flag("rest_api_timeout_in_ms", 30000, "how long a REST request's computation may take"),
     Flag("model_name", "default", "name of the one model of --model_base_path"),
     Flag("model_base_path", "", "absolute path of a folder with numeric version folders"),
-    Flag(
-        "model_config_file", "", "text ModelServerConfig naming several models; wins over --model_base_path"
-    ),
-    Flag(
-        "models_dir", "", "serve every model folder in this folder, now and as they come and go", is_ours=True
-    ),
+    Flag("model_config_file", "", "text ModelServerConfig naming several models; wins over --model_base_path"),
+    Flag("models_dir", "", "serve every model folder in this folder, now and as they come and go", is_ours=True),
     Flag(
         "file_system_poll_wait_seconds",
         1,
@@ -60,9 +56,7 @@ FLAGS = (
     Flag("monitoring_config_file", "", "text MonitoringConfig: the Prometheus page on the REST port"),
     Flag("grpc_channel_arguments", "", "comma-separated key=value options for gRPC"),
     Flag("grpc_max_threads", 0, "gRPC calls answered at a time (default: 4 a core, at least 32)"),
-    Flag(
-        "tensorflow_session_parallelism", 0, "threads for both intra- and inter-op work (default: the cores)"
-    ),
+    Flag("tensorflow_session_parallelism", 0, "threads for both intra- and inter-op work (default: the cores)"),
     Flag("tensorflow_intra_op_parallelism", 0, "threads within one operation (default: the cores)"),
     Flag("tensorflow_inter_op_parallelism", 0, "operations at a time (default: the cores)"),
     Flag("enable_grpc_healthcheck_service", False, "answer grpc.health.v1.Health/Check"),

@@ -302,9 +302,7 @@ def _check_classification(outputs: Mapping[str, np.ndarray], num_examples: int) 
                 f"Got: DT_{proto_tensors.TYPE_NAMES[dtype].upper()}"
             )
         if array.shape[0] != num_examples:
-            raise InvalidArgument(
-                f"Expected {alias} output batch size of {num_examples}. Got: {array.shape[0]}"
-            )
+            raise InvalidArgument(f"Expected {alias} output batch size of {num_examples}. Got: {array.shape[0]}")
     if len(outputs) == 2 and outputs["classes"].shape[1] != outputs["scores"].shape[1]:
         raise InvalidArgument(
             "Tensors class and score should match in dim_size(1). "

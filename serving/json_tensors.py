@@ -77,8 +77,7 @@ def parse_request(body: bytes) -> JsonRequest:
     signature_name = document.get("signature_name", "")
     if not isinstance(signature_name, str):
         raise InvalidArgument(
-            f"JSON Value: {show(document)} not formatted correctly. "
-            "'signature_name' key must be a string value."
+            f"JSON Value: {show(document)} not formatted correctly. 'signature_name' key must be a string value."
         )
     return JsonRequest(signature_name, document)
 
@@ -179,9 +178,7 @@ def _stack_rows(column: list[Any], name: str, dtype: int, *, is_named: bool) -> 
             if rows and row.size != rows[0].size:
                 raise InvalidArgument(f"Expecting tensor size: {rows[0].size} but got: {row.size}")
             if rows and row.shape != rows[0].shape:
-                raise InvalidArgument(
-                    f"Expecting shape {_shape_text(rows[0].shape)} but got: {_shape_text(row.shape)}"
-                )
+                raise InvalidArgument(f"Expecting shape {_shape_text(rows[0].shape)} but got: {_shape_text(row.shape)}")
         except ServingError as error:
             key = f" key: {name}" if is_named else ""
             raise InvalidArgument(
@@ -281,8 +278,7 @@ def _leaves(value: Any, level: int, shape: list[int], dtype: int) -> Iterator[An
         raise InvalidArgument(f"Encountered list at unexpected level: {level} expected < {rank}")
     if len(value) != shape[level]:
         raise InvalidArgument(
-            f"Encountered list at unexpected size: {len(value)} at level: {level} "
-            f"expected size: {shape[level]}"
+            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
         )
     for item in value:
         yield from _leaves(item, level + 1, shape, dtype)

@@ -249,9 +249,7 @@ class Manager:
         self._wake.set()
 
     def _load_failed(self, managed: _Managed, error: ServingError) -> None:
-        _log.error(
-            "Loading servable: {name: %s version: %d} failed: %s", managed.id.name, managed.id.version, error
-        )
+        _log.error("Loading servable: {name: %s version: %d} failed: %s", managed.id.name, managed.id.version, error)
         with self._lock:
             managed.failures += 1
             if managed.is_aspired and managed.failures <= self._max_num_load_retries:
@@ -266,9 +264,7 @@ class Manager:
             _log.exception("Unloading {name: %s version: %d} failed", managed.id.name, managed.id.version)
         with self._lock:
             self._end(managed)
-        _log.info(
-            "Done unloading servable version {name: %s version: %d}", managed.id.name, managed.id.version
-        )
+        _log.info("Done unloading servable version {name: %s version: %d}", managed.id.name, managed.id.version)
         self._wake.set()
 
     def _end(self, managed: _Managed, code: Code = Code.OK, message: str = "") -> None:

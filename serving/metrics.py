@@ -100,7 +100,5 @@ def _histogram_lines(name: str, labels: Labels, histogram: _Histogram) -> Sequen
 
 def _braces(labels: Labels) -> str:
     # A model's name comes from the client; unescaped, a line break in it would forge a metric.
-    escaped = (
-        (name, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for name, value in labels
-    )
+    escaped = ((name, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for name, value in labels)
     return "{" + ",".join(f'{name}="{value}"' for name, value in escaped) + "}"

@@ -81,9 +81,7 @@ def encode_prediction(prediction: Prediction) -> bytes:
         entry = wire_format.encode_bytes(1, alias.encode())
         entry += wire_format.encode_bytes(2, proto_tensors.encode_tensor(array))
         pieces.append(wire_format.encode_bytes(1, entry))
-    pieces.append(
-        wire_format.encode_bytes(2, encode_model_spec(prediction.servable, prediction.signature_name))
-    )
+    pieces.append(wire_format.encode_bytes(2, encode_model_spec(prediction.servable, prediction.signature_name)))
     return b"".join(pieces)
 
 

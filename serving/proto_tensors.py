@@ -74,9 +74,7 @@ WIRE_TYPES = {
 }
 
 # Where two TensorFlow types share a numpy type, the plain one answers.
-_TYPE_NUMBERS = {
-    WIRE_TYPES[n].dtype: n for n in sorted(WIRE_TYPES, reverse=True) if n not in (11, 12, 13, 15, 16)
-}
+_TYPE_NUMBERS = {WIRE_TYPES[n].dtype: n for n in sorted(WIRE_TYPES, reverse=True) if n not in (11, 12, 13, 15, 16)}
 
 TYPE_NAMES = {
     1: "float", 2: "double", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64",
@@ -207,8 +205,7 @@ def encode_tensor(array: np.ndarray) -> bytes:
     number = type_number(array)
     wire = WIRE_TYPES[number]
     shape = b"".join(
-        wire_format.encode_bytes(2, b"\x08" + wire_format.encode_varint(size) if size else b"")
-        for size in array.shape
+        wire_format.encode_bytes(2, b"\x08" + wire_format.encode_varint(size) if size else b"") for size in array.shape
     )
     header = wire_format.encode_tag(1, VARINT) + wire_format.encode_varint(number)
     header += wire_format.encode_bytes(2, shape)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serving import warmup
+from serving import ports, warmup
 from serving.batching import BatchingRunner, DirectRunner, Runner
 from serving.config import ServerConfig
 from serving.cpu_count import available_cpus
@@ -28,16 +26,6 @@ _log = logging.getLogger(__name__)
 _STARTUP_CHECK_SECONDS = 0.1
 # After the last answer was computed, gRPC still has to send it.
 _SEND_SECONDS = 1.0
-
-
-class PortTaken(ServingError):
-    """Another program listens on a port that we were told to use."""
-
-    def __init__(self, what: str, port: int, flag: str, reason: str) -> None:
-        super().__init__(
-            f"Port {port} for {what} cannot be opened ({reason}). Stop the program that uses it, or choose "
-            f"another with {flag}; 0 takes a free one."
-        )
 
 
 class StartupCancelled(ServingError):
@@ -101,8 +89,7 @@ class Server:
         config = self.config
         self._check_labels()
         # Loading may take minutes; a taken port is better known before than after.
-        _check_port(config.host, config.port, "gRPC", "--port")
-        _check_port(config.host, config.rest_api_port, "REST", "--rest_api_port")
+        ports.check_free(config)
         if config.models_dir is not None and not config.models_dir.is_dir():
             raise InvalidArgument(
                 f"{config.models_dir} is not a directory. --models_dir must hold one folder a model, each "
@@ -124,9 +111,7 @@ class Server:
             )
 
     def _wait_for_models(self, should_stop: Callable[[], bool]) -> None:
-        while not self._manager.wait_until_settled(
-            self._source.names, timeout_seconds=_STARTUP_CHECK_SECONDS
-        ):
+        while not self._manager.wait_until_settled(self._source.names, timeout_seconds=_STARTUP_CHECK_SECONDS):
             if should_stop():
                 raise StartupCancelled()
         failed = [
@@ -139,8 +124,7 @@ class Server:
         ]
         if failed:
             reasons = "".join(
-                f"{{{{name: {name} version: {status.version}}} due to error: "
-                f"{status.code.name}: {status.message}}}, "
+                f"{{{{name: {name} version: {status.version}}} due to error: {status.code.name}: {status.message}}}, "
                 for name, status in failed
             )
             raise ServingError(f"{len(failed)} servable(s) did not become available: {{{reasons}}}")
@@ -155,18 +139,18 @@ class Server:
         if config.port is not None:
             addresses.append(f"{config.host}:{config.port}")
         try:
-            ports = self._grpc.start(addresses)
+            opened = self._grpc.start(addresses)
         except OSError as error:
-            raise PortTaken("gRPC", config.port or 0, "--port", str(error)) from error
+            raise ports.PortTaken("gRPC", config.port or 0, "--port", str(error)) from error
         if config.port is not None:
-            self.grpc_port = ports[-1]
+            self.grpc_port = opened[-1]
             _log.info("Running gRPC ModelServer at %s:%d ...", config.host, self.grpc_port)
         if config.rest_api_port is not None:
             try:
                 self.rest_port = self._rest.start(config.host, config.rest_api_port)
             except OSError as error:
                 reason = error.strerror or str(error)
-                raise PortTaken("REST", config.rest_api_port, "--rest_api_port", reason) from error
+                raise ports.PortTaken("REST", config.rest_api_port, "--rest_api_port", reason) from error
             _log.info("Exporting HTTP/REST API at:localhost:%d ...", self.rest_port)
 
     def stop(self, *, grace_period_seconds: float | None = None) -> bool:
@@ -217,15 +201,3 @@ def _make_runner(config: ServerConfig, num_cpus: int) -> Runner:
     if config.batching is None:
         return DirectRunner(max_concurrent=num_cpus)
     return BatchingRunner(config.batching, num_batch_threads=config.batching.num_batch_threads or num_cpus)
-
-
-def _check_port(host: str, port: int | None, what: str, flag: str) -> None:
-    if not port:
-        return
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-            raise PortTaken(what, port, flag, reason) from error

@@ -49,8 +49,7 @@ def find_versions(base_path: Path) -> dict[int, Path]:
             continue
         if version in versions:
             _log.warning(
-                "Duplicate version directories detected. Version %d will be loaded from %s, "
-                "%s will be ignored.",
+                "Duplicate version directories detected. Version %d will be loaded from %s, %s will be ignored.",
                 version,
                 base_path / name,
                 versions[version],

@@ -20,9 +20,7 @@ WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_WARMUP_RECORDS = 1000
 
 
-def replay(
-    inference: Inference, id: ServableId, servable: Servable, path: Path, *, iterations: int = 1
-) -> int:
+def replay(inference: Inference, id: ServableId, servable: Servable, path: Path, *, iterations: int = 1) -> int:
     """Run the warm-up requests of the SavedModel in `path`.
 
     Args:

@@ -26,9 +26,7 @@ example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("directory", metavar="DIR", type=Path, help="folder that holds one folder a model")
-    parser.add_argument(
-        "--port", type=int, default=8500, help="gRPC port; 0 takes a free one (default: %(default)s)"
-    )
+    parser.add_argument("--port", type=int, default=8500, help="gRPC port; 0 takes a free one (default: %(default)s)")
     parser.add_argument(
         "--rest-port", type=int, default=8501, help="REST port; 0 takes a free one (default: %(default)s)"
     )
@@ -45,13 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
     check_models_folder(arguments.directory)
     for name in ("port", "rest_port"):
         if not 0 <= getattr(arguments, name) <= 65535:
-            raise UsageError(
-                f"--{name.replace('_', '-')} must be 0 to 65535; got {getattr(arguments, name)}."
-            )
+            raise UsageError(f"--{name.replace('_', '-')} must be 0 to 65535; got {getattr(arguments, name)}.")
     if importlib.util.find_spec("serving") is None:
-        raise GardenError(
-            "The server (package `serving`) is not installed. Install it with: pip install garden"
-        )
+        raise GardenError("The server (package `serving`) is not installed. Install it with: pip install garden")
     command = serving_command(arguments)
     progress.say(f"serving the models in {arguments.directory}; Ctrl-C stops")
     sys.stdout.flush()

@@ -138,9 +138,7 @@ class RestApi:
 
     def _monitoring_page(self, path: str) -> web.Response:
         if path != self._monitoring_path:
-            return web.Response(
-                status=400, text=f"Unexpected path: {path}. Should be {self._monitoring_path}"
-            )
+            return web.Response(status=400, text=f"Unexpected path: {path}. Should be {self._monitoring_path}")
         return web.Response(text=self._metrics.expose())
 
 

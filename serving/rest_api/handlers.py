@@ -26,9 +26,7 @@ def predict(inference: Inference, spec: ModelSpec, body: bytes, timeout_seconds:
         if signature is None:
             raise InvalidArgument(f'Serving signature name: "{name}" not found in signature def')
         inputs = json_tensors.decode_inputs(request, signature.inputs)
-        prediction = inference.predict_with(
-            id, servable, PredictRequest(spec, inputs), timeout_seconds=timeout_seconds
-        )
+        prediction = inference.predict_with(id, servable, PredictRequest(spec, inputs), timeout_seconds=timeout_seconds)
     return json_tensors.encode_outputs(prediction.outputs, is_row_format=request.is_row_format)
 
 

@@ -11,9 +11,7 @@ from serving.messages import ModelSpec
 from serving.rest_api import handlers
 
 # Paths are case-insensitive, the verbs are not. The query string belongs to the path, so it never matches.
-_POST_MODEL = (
-    r"(?i:/v1/models/)(?P<name>[^/:]+)(?:(?i:/versions/)(?P<version>\d+)|(?i:/labels/)(?P<label>[^/:]+))?"
-)
+_POST_MODEL = r"(?i:/v1/models/)(?P<name>[^/:]+)(?:(?i:/versions/)(?P<version>\d+)|(?i:/labels/)(?P<label>[^/:]+))?"
 _GET_MODEL = (
     r"(?i:/v1/models)(?:/(?P<name>[^/:]+))?"
     r"(?:(?i:/versions/)(?P<version>\d+)|(?i:/labels/)(?P<label>[^/:]+))?"

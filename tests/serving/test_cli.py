@@ -1,0 +1,336 @@
+"""Flags, sentences, exit codes and signals of the real process."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+
+from serving import cli, flags
+from serving.config import BatchingConfig
+from serving.errors import ServingError
+
+
+def config(*argv):
+    return cli.make_config(cli.make_parser().parse_args(argv))
+
+
+def test_defaults_are_tf_servings():
+    made = config("--model_base_path=/m")
+    assert (made.models[0].name, str(made.models[0].base_path)) == ("default", "/m")
+    assert made.port == 8500
+    assert made.rest_api_port is None
+    assert made.rest_api_timeout_in_ms == 30000
+    assert made.max_num_load_retries == 5
+    assert made.load_retry_interval_micros == 60_000_000
+    assert made.file_system_poll_wait_seconds == 1
+    assert made.batching is None
+    assert made.enable_model_warmup
+
+
+def test_flags_as_tf_serving_takes_them(tmp_path):
+    parameters = tmp_path / "batching"
+    parameters.write_text("max_batch_size { value: 4 }")
+    made = config(
+        "--model_base_path=/m",
+        "--enable_batching",
+        f"--batching_parameters_file={parameters}",
+        "--enable_model_warmup=false",
+        "--grpc_channel_arguments=grpc.max_connection_age_ms=5000,a=b",
+        "--tensorflow_session_parallelism=3",
+        "--port=0",
+        "--grpc_socket_path=/tmp/x",
+    )
+    assert made.batching == BatchingConfig(max_batch_size=4)
+    assert not made.enable_model_warmup
+    assert made.grpc_channel_arguments == (("grpc.max_connection_age_ms", 5000), ("a", "b"))
+    assert (made.tensorflow_intra_op_parallelism, made.tensorflow_inter_op_parallelism) == (3, 3)
+    assert made.port is None  # only the socket
+
+
+def test_a_models_directory_shows_its_errors_at_once():
+    assert config("--models_dir=/m").max_num_load_retries == 0
+    assert config("--models_dir=/m", "--max_num_load_retries=2").max_num_load_retries == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (
+            [],
+            "Both server_options.model_base_path and server_options.model_config_file are empty!\n"
+            "Give --model_base_path, --model_config_file or --models_dir.",
+        ),
+        (
+            ["--model_base_path=m"],
+            "Expected model default to have an absolute path or URI; got base_path()=m",
+        ),
+        (
+            ["--model_base_path=/m", "--batching_parameters_file=/b"],
+            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true.",
+        ),
+        (
+            ["--model_base_path=/m", "--tensorflow_session_parallelism=1", "--tensorflow_intra_op_parallelism=1"],
+            "Either configure server_options.tensorflow_session_parallelism or "
+            "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
+            "separately. You cannot configure all.",
+        ),
+        (
+            ["--model_base_path=/m", "--grpc_channel_arguments=x"],
+            "--grpc_channel_arguments must be key=value pairs; got 'x'.",
+        ),
+    ],
+)
+def test_contradictions(argv, sentence):
+    with pytest.raises(ServingError) as raised:
+        config(*argv)
+    assert raised.value.message == sentence
+
+
+def test_every_upstream_flag_is_known():
+    # tensorflow_model_server --help, from model_servers/main.cc.
+    upstream = {
+        "port", "grpc_socket_path", "rest_api_port", "rest_api_num_threads",
+        "rest_api_timeout_in_ms", "rest_api_enable_cors_support", "model_name", "model_base_path",
+        "model_config_file", "model_config_file_poll_wait_seconds", "file_system_poll_wait_seconds",
+        "flush_filesystem_caches", "num_load_threads", "num_unload_threads", "max_num_load_retries",
+        "load_retry_interval_micros", "allow_version_labels_for_unavailable_models",
+        "saved_model_tags", "enable_batching", "batching_parameters_file",
+        "enable_per_model_batching_parameters", "enable_signature_method_name_check",
+        "enable_model_warmup", "num_request_iterations_for_warmup", "monitoring_config_file",
+        "ssl_config_file", "use_alts_credentials", "grpc_channel_arguments", "grpc_max_threads",
+        "platform_config_file", "tensorflow_session_parallelism", "tensorflow_session_config_file",
+        "tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism",
+        "per_process_gpu_memory_fraction", "remove_unused_fields_from_bundle_metagraph",
+        "enable_profiler", "thread_pool_factory_config_file", "prefer_tflite_model",
+        "num_tflite_pools", "num_tflite_interpreters_per_pool", "xla_cpu_compilation_enabled",
+        "xla_gpu_compilation_enabled", "mixed_precision", "skip_initialize_tpu",
+        "enable_grpc_healthcheck_service", "enable_serialization_as_tensor_content", "version",
+    }  # fmt: skip
+    ours = {flag.name for flag in flags.FLAGS if flag.is_ours}
+    known = {flag.name for flag in flags.FLAGS} | set(flags.FLAGS_WITHOUT_EFFECT) | set(flags.REFUSED_FLAGS)
+    assert known - ours == upstream
+
+
+def serving(*argv, **options):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "serving", *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **options,
+    )
+
+
+def finished(*argv):
+    with serving(*argv) as process:
+        output, error = process.communicate(timeout=60)
+    return process.returncode, output, error
+
+
+def test_help_is_quick_and_loads_no_tensorflow():
+    probe = (
+        "import sys, serving.cli; sys.exit(any(m.startswith(('tensorflow', 'grpc', 'numpy.')) for m in sys.modules))"
+    )
+    started = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
+    code, output, _ = finished("--help")
+    assert code == 0
+    assert "--model_base_path" in output
+    assert time.monotonic() - started < 5  # alone it is a tenth of a second; here others are working
+
+
+def test_an_unknown_flag_is_a_usage_error():
+    code, _, error = finished("--modle_name=x")
+    assert code == 2
+    assert error.endswith("error: unrecognized arguments: --modle_name=x\n")
+
+
+def test_a_flag_that_promises_protection_is_refused_not_ignored():
+    code, _, error = finished("--ssl_config_file=/x", "--model_base_path=/m")
+    assert code == 2
+    assert error == (
+        "--ssl_config_file cannot be used: this server does not encrypt yet, and will not pretend to; put a TLS "
+        "proxy in front.\n"
+    )
+
+
+def test_no_model_is_said_in_tf_servings_words():
+    code, _, error = finished("--port=0")
+    assert code == 255
+    assert error == (
+        "Failed to start server. Error: INVALID_ARGUMENT: Both server_options.model_base_path and "
+        "server_options.model_config_file are empty!\n"
+        "Give --model_base_path, --model_config_file or --models_dir.\n"
+    )
+
+
+def test_version():
+    code, output, _ = finished("--version")
+    assert code == 0
+    assert re.fullmatch(r"TensorFlow ModelServer: \S+\nTensorFlow Library: 2\.\d+\.\d+\n", output)
+
+
+def test_a_taken_port_is_one_sentence(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, _, error = finished(f"--models_dir={tmp_path}", f"--port={port}", "--host=127.0.0.1")
+    assert code == 1
+    assert error.splitlines()[-1] == (
+        f"Port {port} for gRPC cannot be opened (it is in use). Stop the program that uses it, or choose another "
+        "with --port; 0 takes a free one."
+    )
+
+
+class Running:
+    """A server process, its log read as it comes."""
+
+    def __init__(self, *argv):
+        self.process = serving(*argv)
+        self.lines = []
+        self.has_line = threading.Condition()
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            with self.has_line:
+                self.lines.append(line)
+                self.has_line.notify_all()
+
+    def wait_for_line(self, pattern):
+        def found():
+            return next((match for line in self.lines if (match := re.search(pattern, line))), None)
+
+        with self.has_line:
+            assert self.has_line.wait_for(lambda: found() or self.process.poll() is not None, 60)
+            assert found(), "".join(self.lines)
+            return found()
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        code = self.process.wait(60)
+        self.reader.join()
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return code
+
+
+@pytest.fixture
+def run():
+    running = []
+
+    def start(*argv):
+        running.append(Running(*argv))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.end()
+
+
+def slow_call(port, steps):
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "slow"
+    request.inputs["steps"].CopyFrom(tf.make_tensor_proto(np.int64(steps)))
+    return channel, prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict.future(request)
+
+
+def test_sigterm_lets_requests_in_flight_end_and_refuses_new_ones(run, saved_models, tmp_path, tools):
+    tools.publish(saved_models.slow, tmp_path / "slow" / "1")
+    server = run(
+        f"--model_base_path={tmp_path}/slow",
+        "--model_name=slow",
+        "--port=0",
+        "--rest_api_port=0",
+        "--enable_profiler",
+        "--num_unload_threads=2",
+    )
+    port = server.wait_for_line(r"Running gRPC ModelServer at 0\.0\.0\.0:(\d+) \.\.\.")[1]
+    server.wait_for_line(r"Exporting HTTP/REST API at:localhost:(\d+) \.\.\.")
+    server.wait_for_line("--enable_profiler is accepted, but has no effect in this server.")
+    server.wait_for_line("--num_unload_threads is accepted, but has no effect in this server.")
+    # How many steps are a second or two here and now?
+    steps = 1000
+    while True:
+        started = time.monotonic()
+        channel, call = slow_call(port, steps)
+        with channel:
+            call.result(60)
+        seconds = time.monotonic() - started
+        if seconds > 0.2:
+            break
+        steps *= 4
+    channel, call = slow_call(port, int(steps * 2 / seconds))
+    with channel:
+        time.sleep(0.3)  # on its way; nothing outside tells when it is being computed
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_line("Stopping: no new requests; up to 30 s for those in flight.")
+        other_channel, other_call = slow_call(port, 1)
+        with other_channel:
+            assert other_call.code() == grpc.StatusCode.UNAVAILABLE
+        assert call.result(60).outputs["done"].int64_val[0] == int(steps * 2 / seconds)
+    assert server.process.wait(60) == 0
+
+
+def test_a_second_signal_ends_at_once(run, saved_models, tmp_path, tools):
+    tools.publish(saved_models.slow, tmp_path / "slow" / "1")
+    server = run(f"--models_dir={tmp_path}", "--port=0")
+    port = server.wait_for_line(r"Running gRPC ModelServer at 0\.0\.0\.0:(\d+) \.\.\.")[1]
+    channel, call = slow_call(port, 10**9)
+    with channel:
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGINT)
+        server.wait_for_line("Stopping")
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(10) == 128 + signal.SIGINT
+        assert call.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_the_grace_period_ends_what_takes_too_long(run, saved_models, tmp_path, tools):
+    tools.publish(saved_models.slow, tmp_path / "slow" / "1")
+    server = run(f"--models_dir={tmp_path}", "--port=0", "--grace_period_seconds=0.5")
+    port = server.wait_for_line(r"Running gRPC ModelServer at 0\.0\.0\.0:(\d+) \.\.\.")[1]
+    channel, call = slow_call(port, 10**9)
+    with channel:
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        assert call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+
+
+def test_sigterm_also_ends_the_wait_for_a_model_that_is_not_there(run, tmp_path):
+    server = run(f"--model_base_path={tmp_path}/no", "--model_name=no", "--port=0")
+    server.wait_for_line("Could not find base path .*/no for servable no with error NOT_FOUND")
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(20) == 0
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_start(run, tmp_path):
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    server = run(f"--model_base_path={tmp_path}/m", "--model_name=m", "--port=0", "--max_num_load_retries=0")
+    assert server.process.wait(60) == 255
+    server.reader.join()
+    assert "".join(server.lines).endswith(
+        "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{{name: m version: 1} "
+        "due to error: NOT_FOUND: Specified file path does not appear to contain a SavedModel bundle (should have "
+        f"a file called `saved_model.pb`)\nSpecified file path: {tmp_path}/m/1}}, }}\n"
+    )
