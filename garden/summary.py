@@ -67,12 +67,12 @@ class Summary:
 
     @property
     def receptive_field(self) -> tuple[int, ...]:
-        """Input positions that one position of the last map reads."""
+        """Input positions that one position of the last map reads that does not read all."""
         return next(row.receptive_field for row in reversed(self.rows) if row.receptive_field is not None)
 
     @property
     def stride(self) -> tuple[Fraction, ...]:
-        """Input positions between two positions of the last map."""
+        """Input positions between two positions of that map."""
         return next(row.stride for row in reversed(self.rows) if row.stride is not None)
 
     def row(self, name: str) -> SummaryRow:
@@ -183,6 +183,9 @@ def _view(layer: Any, inputs: list[Any], output: Any, before: list[_View | None]
     if None in before:
         return None
     known = [view for view in before if view is not None]
+    # Pooling over the whole map, or over parts whose size the map decides.
+    if type(layer).__name__.startswith(("Global", "Adaptive")):
+        return None
     if axes <= 0 or any(len(tensor.shape) != len(output.shape) for tensor in inputs):
         return None
     field = tuple(max(sides) for sides in zip(*(view.field for view in known), strict=True))
