@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,18 @@ def event_files(directory: Path, *, topic: str = "") -> list[Path]:
     """
     ending = f".{topic}.v2" if topic else ""
     return sorted(path for path in Path(directory).glob("events.out.tfevents.*") if path.name.endswith(ending))
+
+
+def wait_for_later_name(directory: Path, *, topic: str) -> None:
+    """Return when a file opened now is read after those that are there.
+
+    Readers sort by name, which holds the second of opening: of two files of one second, either may come first.
+    """
+    opened = [int(path.name.split(".")[3]) for path in event_files(directory, topic=topic)]
+    # A clock that was set back is not waited for.
+    deadline = time.monotonic() + 1.5
+    while opened and time.time() < max(opened) + 1 and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def drop_steps(directory: Path, *, topic: str, first_step: int) -> None:

@@ -80,10 +80,11 @@ def confusion_matrix(confusion: np.ndarray, labels: Sequence[str]) -> np.ndarray
         loc="left",
         pad=10,
     )
-    axes.set_xticks(np.arange(classes - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(classes - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color="0.85", linewidth=0.5 if classes <= 50 else 0.25)
-    axes.tick_params(which="minor", length=0)
+    if classes <= MAXIMUM_NAMED_CLASSES:
+        axes.set_xticks(np.arange(classes - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(classes - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color="0.85", linewidth=0.5 if classes <= 50 else 0.25)
+        axes.tick_params(which="minor", length=0)
     for spine in axes.spines.values():
         spine.set_color("0.6")
     if classes <= MAXIMUM_NUMBERED_CLASSES:

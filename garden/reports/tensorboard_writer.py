@@ -200,6 +200,7 @@ class RunWriter:
         writer = self._writers.get((run, topic))
         if writer is None:
             event_files.drop_steps(self._directory / run, topic=topic, first_step=step)
+            event_files.wait_for_later_name(self._directory / run, topic=topic)
             writer = self._writers[run, topic] = self._open(run, topic)
         with writer.as_default():
             yield
