@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _count(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)([KMG]?)", text.strip(), flags=re.IGNORECASE)
     if match is None:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of parameters, such as 4000000, 4e6 or 4M"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of parameters, such as 4000000, 4e6 or 4M")
     return float(match[1]) * _UNITS[match[2].upper()]
 
 

