@@ -49,6 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "side of the input in pixels (default: the network's)",
         type=int,
     )
+    option(
+        network,
+        "--resize",
+        "resize",
+        "how a picture becomes square: stretch and pad show all of it, crop its centre",
+        choices=training_config.RESIZES,
+        metavar="HOW",
+    )
     option(network, "--dropout", "dropout_rate", "dropout before the logits (default: the network's)")
 
     split = parser.add_argument_group("split")

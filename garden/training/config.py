@@ -13,6 +13,7 @@ from garden.errors import UsageError
 AUGMENTATIONS = ("none", "light", "heavy")
 MIXES = ("none", "mixup", "cutmix")
 CLASS_WEIGHTS = ("none", "balanced")
+RESIZES = ("stretch", "pad", "crop")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,7 @@ class TrainingConfig:
         architecture: A name of `garden list`.
         weights: "imagenet", "none" (train everything from scratch) or the path of a weights file.
         image_size: Side of the network's square input, in pixels; None for the architecture's own.
+        resize: How a picture becomes square: "stretch" and "pad" show all of it, "crop" its centre.
         validation: Share of the images held out to choose, stop and calibrate by.
         test: Share of the images held out for the final figures only.
         folds: Number of folds of a cross-validation; 0 for one split.
@@ -59,6 +61,7 @@ class TrainingConfig:
     architecture: str
     weights: str = "imagenet"
     image_size: int | None = None
+    resize: str = "stretch"
     validation: float = 0.2
     test: float = 0.0
     folds: int = 0
@@ -67,7 +70,7 @@ class TrainingConfig:
     head_epochs: int = 20
     late_epochs: int = 10
     head_rate: float | None = 3e-3
-    late_rate: float | None = 3e-4
+    late_rate: float | None = 5e-4
     rate_decay: float = 0.7
     batch_size: int = 32
     weight_decay: float = 1e-4
@@ -89,6 +92,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _choice("--augmentation", self.augmentation, AUGMENTATIONS)
+        _choice("--resize", self.resize, RESIZES)
         _choice("--mix", self.mix, MIXES)
         _choice("--class-weights", self.class_weights, CLASS_WEIGHTS)
         _range("--validation", self.validation, 0.0, 0.9, open_low=True)

@@ -58,6 +58,8 @@ def finetune(config: TrainingConfig, output: Path, *, tensorboard: bool = True) 
 def cross_validate(config: TrainingConfig, output: Path, *, tensorboard: bool = True) -> dict[str, Any]:
     """Fine-tune once for each fold, each time holding another fold out; write and return the figures.
 
+    The fold that is held out chooses nothing: early stopping is off and the last weights count.
+
     Args:
         config: With `folds` of 2 or more.
         output: Directory of `fold-1`, `fold-2`, … and `folds.json`.
@@ -70,7 +72,8 @@ def cross_validate(config: TrainingConfig, output: Path, *, tensorboard: bool = 
         progress.say(f"fold {fold + 1} of {config.folds}")
         directory = output / f"fold-{fold + 1}"
         directory.parent.mkdir(parents=True, exist_ok=True)
-        trained = finetune(dataclasses.replace(config, fold=fold), directory, tensorboard=tensorboard)
+        settings = dataclasses.replace(config, fold=fold, early_stopping=0)
+        trained = finetune(settings, directory, tensorboard=tensorboard)
         folds.append({"fold": fold + 1, **trained.metrics})
         with (directory / "evaluation" / "predictions.csv").open(encoding="utf-8", newline="") as stream:
             predictions += [(row["label"], row["predicted"]) for row in csv.DictReader(stream)]
@@ -151,7 +154,7 @@ class _Finetuning:
                 self.writer.close()
 
     def _image_spec(self) -> ImageSpec:
-        spec = self.architecture.image_spec
+        spec = dataclasses.replace(self.architecture.image_spec, resize=self.config.resize)
         size = self.config.image_size
         return spec if size is None else spec.with_size(size, size)
 
@@ -197,8 +200,7 @@ class _Finetuning:
         )
 
     def _announce(self) -> None:
-        sides = {"train": self.split.train, "validation": self.split.validation, "test": self.split.test}
-        counts = ", ".join(f"{len(files)} {side}" for side, files in sides.items() if files)
+        counts = ", ".join(f"{len(files)} {side}" for side, files in self.split.sides().items() if files)
         progress.say(
             f"{len(self.folder.files)} images in {len(self.folder.class_names)} classes ({counts}); "
             f"{self.config.architecture} at {self.image_spec.height}×{self.image_spec.width}, "
@@ -281,7 +283,7 @@ class _Finetuning:
                 )
 
     def _write_inputs(self) -> None:
-        split.write_split_csv(self.split, self.run.path / "split.csv")
+        split.write_split_csv(self.split, self.run.path / "split.csv", class_names=self.folder.class_names)
         atomic_files.write_text(self.run.path / "labels.txt", "".join(f"{name}\n" for name in self.folder.class_names))
         self.run.write_problems(self.problems)
 

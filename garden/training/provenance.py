@@ -15,7 +15,7 @@ import tensorflow as tf
 import garden
 from garden import weights
 from garden.data.image_folder import ImageFolder
-from garden.data.split import SIDES, Split
+from garden.data.split import Split
 from garden.image_spec import ImageSpec
 from garden.trained_model import TrainedModel
 from garden.training.config import TrainingConfig
@@ -28,8 +28,8 @@ def split_fingerprint(split: Split, class_names: Sequence[str]) -> str:
     return _sha256(
         sorted(
             f"{side} {file.content_hash} {class_names[file.label_index]}"
-            for side in SIDES
-            for file in getattr(split, side)
+            for side, files in split.sides().items()
+            for file in files
         )
     )
 
@@ -59,7 +59,7 @@ def describe(
         "config": config.to_json(),
         "seed": config.seed,
         "figures_from": figures_from,
-        "images": {side: len(getattr(split, side)) for side in SIDES},
+        "images": {side: len(files) for side, files in split.sides().items()},
         "hashes": {
             "data": _sha256(sorted(file.content_hash for file in folder.files)),
             "split": split_fingerprint(split, folder.class_names),

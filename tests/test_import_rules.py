@@ -1,0 +1,177 @@
+"""Who may import whom: this dictionary is the diagram of docs/architecture.md."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What is not listed is not allowed. Rooms are modules or packages right below garden/ and serving/.
+LEAVES = {
+    "garden.errors",
+    "garden.atomic_files",
+    "garden.cache_directory",
+    "garden.progress",
+    "garden.image_spec",
+}
+ALLOWED = {
+    "garden": set(),
+    "garden.errors": set(),
+    "garden.atomic_files": set(),
+    "garden.cache_directory": set(),
+    "garden.progress": set(),
+    "garden.image_spec": set(),
+    "garden.ops": set(),
+    "garden.layers": {"garden.ops"},
+    "garden.summary": set(),
+    "garden.weights": LEAVES,
+    "garden.architectures": LEAVES | {"garden.layers", "garden.ops", "garden.weights"},
+    "garden.data": LEAVES,
+    "garden.trained_model": LEAVES | {"garden.architectures"},
+    "garden.evaluation": LEAVES | {"garden.data", "garden.trained_model"},
+    "garden.reports": LEAVES | {"garden", "garden.data", "garden.evaluation", "garden.trained_model"},
+    "garden.training": LEAVES
+    | {
+        "garden",
+        "garden.architectures",
+        "garden.data",
+        "garden.evaluation",
+        "garden.reports",
+        "garden.summary",
+        "garden.trained_model",
+        "garden.weights",
+    },
+    "garden.tensor_protos": LEAVES,
+    "garden.grpc_client": LEAVES | {"garden.tensor_protos"},
+    "garden.export": LEAVES
+    | {
+        "garden",
+        "garden.data",
+        "garden.grpc_client",
+        "garden.tensor_protos",
+        "garden.trained_model",
+        "garden.weights",
+    },
+    "garden.commands": LEAVES
+    | {
+        "garden",
+        "garden.architectures",
+        "garden.data",
+        "garden.evaluation",
+        "garden.export",
+        "garden.grpc_client",
+        "garden.reports",
+        "garden.summary",
+        "garden.trained_model",
+        "garden.training",
+        "garden.weights",
+    },
+    "garden.cli": {"garden", "garden.commands", "garden.errors"},
+    "garden.__main__": {"garden.cli"},
+    "serving": set(),
+    "serving.status": set(),
+    "serving.errors": {"serving.status"},
+}
+
+
+def room(module):
+    return ".".join(module.split(".")[:2])
+
+
+def modules():
+    for package in ("garden", "serving"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            yield name, path
+
+
+def is_module(name):
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def imported(path):
+    """Full names of what a file imports, wherever in it, with its line."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                yield "." * node.level + (node.module or ""), node.lineno
+                continue
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield (full if is_module(full) else node.module), node.lineno
+
+
+def edges():
+    for name, path in modules():
+        for target, line in imported(path):
+            if target.split(".")[0] in ("garden", "serving") and room(target) != room(name):
+                yield room(name), room(target), f"{path.relative_to(ROOT)}:{line}"
+
+
+def test_every_import_is_in_the_diagram():
+    wrong = [
+        f"{where}: {source} imports {target}"
+        for source, target, where in edges()
+        if target not in ALLOWED.get(source, set())
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_diagram_has_no_circle():
+    state = {}
+
+    def visit(name, path):
+        if state.get(name) == "done":
+            return
+        assert name not in path, " → ".join([*path, name])
+        for target in sorted(ALLOWED.get(name, set())):
+            visit(target, [*path, name])
+        state[name] = "done"
+
+    for name in ALLOWED:
+        visit(name, [])
+
+
+def test_imports_are_absolute_and_the_diagram_has_no_room_too_many():
+    relative = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for _, path in modules()
+        for target, line in imported(path)
+        if target.startswith(".")
+    ]
+    assert not relative
+    assert {name for name in ALLOWED if not is_module(name)} == set()
+
+
+def test_the_server_knows_neither_garden_nor_keras_and_garden_not_the_server():
+    for name, path in modules():
+        tops = {target.split(".")[0] for target, _ in imported(path)}
+        if name.startswith("serving"):
+            assert not tops & {"garden", "keras"}, path
+        else:
+            assert "serving" not in tops, path
+
+
+@pytest.mark.parametrize("module", ["garden.cli", "serving.cli"])
+def test_a_command_line_loads_no_tensorflow(module):
+    code = f"import sys, {module}; sys.exit(int(any(m in sys.modules for m in ('tensorflow', 'keras'))))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["finetune", "--help"], ["export", "--help"], ["predict", "--help"]])
+def test_help_loads_no_tensorflow(arguments):
+    code = (
+        "import sys\nfrom garden.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
+        "sys.exit(int('tensorflow' in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "usage: garden" in done.stdout
