@@ -122,7 +122,13 @@ def _files_of_folder(photos: Path, trained: TrainedModel) -> tuple[list[Labelled
     """The pictures of a folder whose classes the network knows."""
     from garden.data import image_folder
 
-    folder = image_folder.scan_image_folder(photos, for_training=False)
+    folder = image_folder.scan_image_folder(photos, require_usable=False)
+    if not folder.files:
+        first = f" The first: {folder.problems[0].path}: {folder.problems[0].reason}" if folder.problems else ""
+        raise ImageFolderError(
+            f"{photos} has no picture that can be used; an evaluation needs at least one, in a folder named as its "
+            f"class. Name a folder that holds some.{first}"
+        )
     unknown = [name for name in folder.class_names if name not in trained.labels]
     if unknown:
         close = difflib.get_close_matches(unknown[0], trained.labels, n=1)
