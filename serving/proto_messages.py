@@ -180,12 +180,10 @@ def to_json(message: Any) -> str:
     """A message as TF Serving's REST API prints it: one blank a level, proto names, defaults, line break."""
     from google.protobuf import json_format
 
-    return (
-        json_format.MessageToJson(
-            message, indent=1, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        + "\n"
+    text: str = json_format.MessageToJson(
+        message, indent=1, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
+    return text + "\n"
 
 
 def echo_model_spec(spec: Any, servable: ServableId, signature_name: str = "") -> None:

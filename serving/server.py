@@ -162,8 +162,9 @@ class Server:
         """
         grace = self.config.grace_period_seconds if grace_period_seconds is None else grace_period_seconds
         deadline = time.monotonic() + grace
-        self._source.stop()
+        # Refusing comes first: a file system that hangs may hold up the poll that `stop` waits for.
         is_drained = self.inference.drain(grace)
+        self._source.stop()
         self._grpc.stop(max(_SEND_SECONDS, deadline - time.monotonic()) if is_drained else 0)
         self._rest.stop()
         if is_drained:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from serving import proto_tensors
-from serving.errors import DeadlineExceeded, Internal, NotFound, ServingError, Unavailable, Unimplemented
+from serving.errors import DataLoss, DeadlineExceeded, NotFound, ServingError, Unavailable, Unimplemented
 from serving.messages import Signature, TensorSpec
 from serving.status import Code
 
@@ -46,6 +46,7 @@ class SessionEngine:
             intra_op_threads: Threads within one operation; 0 leaves it to TensorFlow.
             inter_op_threads: Operations at a time; 0 leaves it to TensorFlow.
         """
+        logging.getLogger("tensorflow").addFilter(_is_news)
         self._tags = tuple(tags)
         self._config = tf.compat.v1.ConfigProto(
             intra_op_parallelism_threads=intra_op_threads, inter_op_parallelism_threads=inter_op_threads
@@ -79,10 +80,6 @@ class SessionEngine:
 
 
 def _load_meta_graph(session: Any, tags: Sequence[str], path: Path) -> Any:
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    # The loader announces on every call that it is a compat.v1 function; that is known and chosen.
-    logger.setLevel(logging.ERROR)
     try:
         return tf.compat.v1.saved_model.load(session, list(tags), str(path))
     except RuntimeError as error:
@@ -92,10 +89,13 @@ def _load_meta_graph(session: Any, tags: Sequence[str], path: Path) -> Any:
             f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect "
             "available tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
         ) from error
-    except OSError as error:
-        raise Internal(f"The SavedModel at {path} cannot be read: {error}") from error
-    finally:
-        logger.setLevel(level)
+    except (OSError, ValueError) as error:
+        raise DataLoss(f"The SavedModel at {path} cannot be read: {error}") from error
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    # The loader announces at every use that it is a compat.v1 function; that is known and chosen.
+    return "is deprecated and will be removed" not in str(record.msg)
 
 
 class SessionServable:
@@ -248,7 +248,6 @@ def clean_runtime_message(message: str) -> str:
     message = re.split(r"\n\nOriginal stack trace for ", message)[0]
     message = re.sub(r" ?\[Op:__\w+\]( name: )?", "", message)
     if message.startswith("Graph execution error:"):
-        # "Detected at node … defined at (most recent call last): … Node: 'x'\n<the sentence>"
-        last = re.split(r"\nNode: '[^\n]*'\n", message)
-        message = last[-1]
+        # Then, perhaps, "Detected at node … defined at (most recent call last): … Node: 'x'\n", then the sentence.
+        message = re.split(r"\nNode: '[^\n]*'\n", message)[-1].removeprefix("Graph execution error:").lstrip()
     return message.rstrip()

@@ -100,7 +100,7 @@ def encode_packed_varints(values: np.ndarray) -> bytes:
     used[:, 0] = True
     encoded = (groups & np.uint64(0x7F)).astype(np.uint8)
     encoded[:, :-1][used[:, 1:]] |= 0x80
-    return encoded[used].tobytes()
+    return bytes(encoded[used].tobytes())
 
 
 def decode_packed_varints(data: bytes | memoryview) -> np.ndarray:
