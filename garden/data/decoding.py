@@ -131,8 +131,10 @@ def _decode_webp(image_bytes: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_gif(image_bytes: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
-    with _within_limit(_numbers(head, 6, 2, tf.uint16)):
-        return gif.decode_first_frame(image_bytes)
+    del head
+    header = gif.read_header(image_bytes)
+    with _within_limit(header.canvas_size):
+        return gif.decode_first_frame(image_bytes, header)
 
 
 def _decode_bmp(image_bytes: tf.Tensor, head: tf.Tensor) -> tf.Tensor:

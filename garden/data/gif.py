@@ -1,12 +1,16 @@
-"""The first frame of a GIF with its transparency, which TensorFlow's decoder paints black.
+"""The first frame of a GIF on its canvas, with transparency.
 
 Source: CompuServe, "Graphics Interchange Format, version 89a", 1990, sections 18-26.
 
-TensorFlow gives colours, no palette indices. So before decoding, the transparent entry of the palette is
-overwritten with the background colour, and the flag that makes it transparent is cleared.
+TensorFlow's decoder paints transparent pixels black, and gives a frame that is smaller than its canvas without the
+canvas. It gives colours, no palette indices. So the file is edited before it is decoded: the transparent entry of
+the palette becomes the background colour, the flag that makes it transparent is cleared, and the frame moves to the
+upper left corner; from there it is put onto the canvas.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 import tensorflow as tf
 
@@ -25,31 +29,57 @@ _IMAGE = 0x2C
 _EVERY_BYTE = [bytes([value]) for value in range(256)]
 
 
-def decode_first_frame(image_bytes: tf.Tensor) -> tf.Tensor:
+@dataclasses.dataclass(frozen=True)
+class GifHeader:
+    """What stands before the pixels of the first frame; int32 scalars except where said otherwise."""
+
+    window: tf.Tensor  # (bytes,): the beginning of the file, with zeros behind it.
+    control: tf.Tensor  # Offset of the graphic control extension of the first frame; -1: none.
+    frame: tf.Tensor  # Offset of the first frame.
+    corner: tf.Tensor  # (2,): top and left of the frame.
+    frame_size: tf.Tensor  # (2,): height and width.
+    canvas_size: tf.Tensor  # (2,): height and width, large enough for the frame.
+
+
+def read_header(image_bytes: tf.Tensor) -> GifHeader:
+    """Read what stands before the pixels of the first frame; never fails, `decode_first_frame` does."""
+    text = tf.strings.substr(image_bytes, 0, _WINDOW_BYTES)
+    numbers = tf.cast(tf.io.decode_raw(text, tf.uint8), tf.int32)
+    window = tf.pad(numbers, [[0, _HEADER_BYTES + _LONGEST_READ]])
+    control, frame = _find_first_frame(window)
+    places = tf.stack([frame + 3, frame + 1, frame + 7, frame + 5, 8, 6])
+    fields = tf.gather(window, places) + 256 * tf.gather(window, places + 1)
+    corner, frame_size, screen_size = fields[0:2], fields[2:4], fields[4:6]
+    return GifHeader(window, control, frame, corner, frame_size, tf.maximum(screen_size, corner + frame_size))
+
+
+def decode_first_frame(image_bytes: tf.Tensor, header: GifHeader) -> tf.Tensor:
     """Decode the first frame on its canvas.
 
     Args:
         image_bytes: Scalar string: a GIF.
+        header: Its header.
     Returns: `(height, width, 3)`, uint8 RGB; transparent pixels and what the frame leaves of its canvas show
         the background.
     Raises: tf.errors.InvalidArgumentError, if the data is damaged.
     """
-    text = tf.strings.substr(image_bytes, 0, _WINDOW_BYTES)
-    window = tf.pad(tf.cast(tf.io.decode_raw(text, tf.uint8), tf.int32), [[0, _HEADER_BYTES + _LONGEST_READ]])
-    control, frame = _find_first_frame(window)
-    is_transparent = (control >= 0) & (tf.gather(window, frame) == _IMAGE)
-    is_transparent &= tf.gather(window, tf.maximum(control, 0) + 3) % 2 == 1
+    window = header.window
+    rule = tf.raw_ops.Assert(
+        condition=tf.gather(window, header.frame) == _IMAGE, data=[tf.constant("The GIF has no frame.")]
+    )
+    with tf.control_dependencies([rule]):
+        flags = tf.gather(window, tf.maximum(header.control, 0) + 3)
     image_bytes = tf.cond(
-        is_transparent,
-        lambda: _without_transparency(image_bytes, window, control, frame),
+        (header.control >= 0) & (flags % 2 == 1),
+        lambda: _without_transparency(image_bytes, header),
         lambda: image_bytes,
     )
-    pixels = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
-    low, high = tf.gather(window, frame + [1, 3, 5, 7]), tf.gather(window, frame + [2, 4, 6, 8])
-    left, top, width, height = tf.unstack(low + 256 * high)
-    rows, columns = tf.range(tf.shape(pixels)[0])[:, None], tf.range(tf.shape(pixels)[1])[None, :]
-    is_covered = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
-    return tf.where(is_covered[..., None], pixels, tf.constant(BACKGROUND_RGB, tf.uint8))
+    in_the_corner = _overwrite(image_bytes, header.frame + 1, tf.constant(bytes(4)))
+    pixels = tf.io.decode_image(in_the_corner, channels=3, expand_animations=False)
+    rest = header.canvas_size - header.corner - header.frame_size
+    covered = tf.ones(header.frame_size, tf.bool)[..., None]
+    margins = tf.pad(tf.stack([header.corner, rest], axis=1), [[0, 1], [0, 0]])
+    return tf.where(tf.pad(covered, margins), tf.pad(pixels, margins), tf.constant(BACKGROUND_RGB, tf.uint8))
 
 
 def _find_first_frame(window: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -74,7 +104,8 @@ def _find_first_frame(window: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return control, frame
 
 
-def _without_transparency(image_bytes: tf.Tensor, window: tf.Tensor, control: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
+def _without_transparency(image_bytes: tf.Tensor, header: GifHeader) -> tf.Tensor:
+    window, control, frame = header.window, header.control, header.frame
     flags, index = tf.gather(window, control + 3), tf.gather(window, control + 6)
     local_size = _palette_size(tf.gather(window, frame + 9))
     size = tf.where(local_size > 0, local_size, _palette_size(window[10]))
