@@ -16,8 +16,8 @@ from garden.errors import ImageFolderError, RunError, UsageError
 
 if TYPE_CHECKING:
     from garden.data.image_folder import LabelledFile, Problem
+    from garden.evaluation.classification import Evaluation
     from garden.trained_model import TrainedModel
-    from garden.training.evaluation import Evaluation
 
 NAME = "evaluate"
 HELP = "accuracy, confusion matrix and worst mistakes of a run"
@@ -60,8 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.batch_size < 1:
         raise UsageError(f"--batch-size {arguments.batch_size} is too small; give a number above 0.")
+    from garden.evaluation import classification
+    from garden.reports import evaluation_files
     from garden.trained_model import TrainedModel
-    from garden.training import evaluation
 
     trained = TrainedModel.load(arguments.run_directory)
     if arguments.photos is not None:
@@ -70,12 +71,12 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         files, side = _files_of_run(arguments.run_directory, trained, arguments.split)
         name, directory_name, problems = f"{side} images", side, []
-    result, unreadable = evaluation.evaluate(trained, files, batch_size=arguments.batch_size)
+    result, unreadable = classification.evaluate(trained, files, batch_size=arguments.batch_size)
     problems += unreadable
     directory = arguments.output or arguments.run_directory / "evaluation" / directory_name
     title = f"{arguments.run_directory.absolute().name} on {name}"
     try:
-        evaluation.write_evaluation(
+        evaluation_files.write_evaluation(
             result, directory, title=title, problems=problems, unknown_threshold=trained.unknown_threshold
         )
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from garden.data.image_folder import Problem
-    from garden.training.evaluation import Evaluation
+    from garden.evaluation.classification import Evaluation
 
 # A table of counts that is wider cannot be read; the picture and the CSV have them all.
 MAXIMUM_TABLE_CLASSES = 20

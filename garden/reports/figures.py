@@ -22,7 +22,7 @@ from garden import atomic_files
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from garden.training.evaluation import Mistake
+    from garden.evaluation.classification import Mistake
 
 INK = (30, 30, 30)
 RIGHT = (0, 84, 159)

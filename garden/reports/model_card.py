@@ -11,8 +11,8 @@ from garden.reports.evaluation_page import escaped, figure, table
 
 if TYPE_CHECKING:
     from garden.data.image_folder import Problem
+    from garden.evaluation.classification import Evaluation
     from garden.trained_model import TrainedModel
-    from garden.training.evaluation import Evaluation
 
 # With fewer images of a class, its figures are anecdotes; the card says so.
 FEW_IMAGES = 10

@@ -17,7 +17,7 @@ from garden.reports import evaluation_page, event_files, figures, projector
 if TYPE_CHECKING:
     import keras
 
-    from garden.training.evaluation import Evaluation
+    from garden.evaluation.classification import Evaluation
 
 SHEET_TRAINING_IMAGES = 36
 SHEET_MISTAKES = 24

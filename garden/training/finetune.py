@@ -20,11 +20,13 @@ from garden import architectures, atomic_files, progress, weights
 from garden.data import image_folder, split
 from garden.data.image_folder import ImageFolder, LabelledFile, Problem
 from garden.errors import ImageFolderError, ResourceError
+from garden.evaluation import calibration, classification
 from garden.image_spec import ImageSpec
+from garden.reports import evaluation_files
 from garden.reports.model_card import model_card
 from garden.reports.tensorboard_writer import RunWriter
 from garden.trained_model import TrainedModel
-from garden.training import activations, calibration, evaluation, provenance, run_tensorboard, transfer
+from garden.training import activations, provenance, run_tensorboard, transfer
 from garden.training.activation_cache import ActivationCache, discard_oldest
 from garden.training.config import TrainingConfig
 from garden.training.phase import Images, Phase
@@ -465,8 +467,8 @@ class _Finetuning:
         )
         return trained
 
-    def _evaluate(self, logits: np.ndarray, images: Images, files: Sequence[LabelledFile]) -> evaluation.Evaluation:
-        return evaluation.evaluate_logits(
+    def _evaluate(self, logits: np.ndarray, images: Images, files: Sequence[LabelledFile]) -> classification.Evaluation:
+        return classification.evaluate_logits(
             logits, images.class_indices, self.folder.class_names, [file.path for file in files]
         )
 
@@ -480,8 +482,8 @@ class _Finetuning:
         kept.set_weights(self.network.get_weights())
         return kept
 
-    def _write(self, trained: TrainedModel, final: evaluation.Evaluation, side: str) -> None:
-        evaluation.write_evaluation(
+    def _write(self, trained: TrainedModel, final: classification.Evaluation, side: str) -> None:
+        evaluation_files.write_evaluation(
             final,
             self.run.path / "evaluation",
             title=f"{self.config.architecture} on {side} images",

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from garden.data.image_folder import LabelledFile
+from garden.evaluation.classification import Evaluation
 from garden.reports.tensorboard_writer import RunWriter
 from garden.trained_model import TrainedModel
 from garden.training.config import TrainingConfig
-from garden.training.evaluation import Evaluation
 from garden.training.phase import Images
 
 PROJECTOR_IMAGES = 2000

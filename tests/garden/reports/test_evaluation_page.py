@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from garden.data.image_folder import Problem
+from garden.evaluation import classification
 from garden.reports import evaluation_page
-from garden.training import evaluation
 
 
 def page_of(labels, **options):
     logits = np.array([[4, 0], [1, 3], [0, 2]], np.float32)
-    result = evaluation.evaluate_logits(logits, np.array([0, 0, 1]), labels, [Path("a_1.png")] * 3)
+    result = classification.evaluate_logits(logits, np.array([0, 0, 1]), labels, [Path("a_1.png")] * 3)
     return evaluation_page.evaluation_page(result, title="Pets on validation", **options)
 
 
@@ -53,11 +53,11 @@ def test_many_classes_give_a_list_of_confusions_instead_of_a_wide_table():
     classes = 30
     logits = np.eye(classes, dtype=np.float32)
     labels = [f"c{k}" for k in range(classes)]
-    result = evaluation.evaluate_logits(logits, np.roll(np.arange(classes), 1), labels, [Path("a")] * classes)
+    result = classification.evaluate_logits(logits, np.roll(np.arange(classes), 1), labels, [Path("a")] * classes)
     table = evaluation_page.confusion_table(result).split("\n")
     assert table[0] == "| is | was called | images |"
     assert len(table) == 2 + 30
-    small = evaluation.evaluate_logits(logits[:2, :2], np.array([0, 1]), labels[:2], [Path("a")] * 2)
+    small = classification.evaluate_logits(logits[:2, :2], np.array([0, 1]), labels[:2], [Path("a")] * 2)
     assert evaluation_page.confusion_table(small).split("\n") == [
         "| true \\\\ predicted | c0 | c1 |",
         "| :--- | ---: | ---: |",

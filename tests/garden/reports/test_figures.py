@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from garden.evaluation import classification
 from garden.reports import figures
-from garden.training import evaluation
 
 
 def colours_of(picture):
@@ -127,7 +127,7 @@ def test_mistakes_are_read_with_the_networks_decoder(tmp_path):
     exif[0x0112] = 6
     picture.save(tmp_path / "photo.jpg", exif=exif)
     assert figures.read_thumbnail(tmp_path / "photo.jpg", 40).shape == (40, 20, 3)
-    mistake = evaluation.Mistake(0, tmp_path / "photo.jpg", "cat", "dog", 0.9, 0.1)
+    mistake = classification.Mistake(0, tmp_path / "photo.jpg", "cat", "dog", 0.9, 0.1)
     sheet = figures.mistakes_sheet([mistake], tile=40)
     green = np.argwhere((sheet[..., 1] > 100) & (sheet[..., 0] < 60) & (sheet[..., 2] < 60))
     height, width = green.max(axis=0) - green.min(axis=0) + 1

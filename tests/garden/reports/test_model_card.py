@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from garden.data.image_folder import Problem
+from garden.evaluation import classification
 from garden.image_spec import ImageSpec
 from garden.reports import model_card
 from garden.trained_model import TrainedModel
-from garden.training import evaluation
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def result():
     true = np.arange(60) % 2
     logits = chance.normal(size=(60, 2)) + 2 * np.eye(2)[true]
     logits[true == 1] = [2, 0]  # Every dog is called a cat.
-    return evaluation.evaluate_logits(logits, true, ["cat", "dog"], [Path("a.png")] * 60, temperature=2.0)
+    return classification.evaluate_logits(logits, true, ["cat", "dog"], [Path("a.png")] * 60, temperature=2.0)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_test_images_are_told_apart_from_validation_images(trained, result):
 
 
 def test_few_images_are_named(trained):
-    few = evaluation.evaluate_logits(np.eye(2), np.array([0, 1]), ["cat", "dog"], [Path("a")] * 2)
+    few = classification.evaluate_logits(np.eye(2), np.array([0, 1]), ["cat", "dog"], [Path("a")] * 2)
     card = model_card.model_card(trained, few, problems=[], config={})
     assert "- Fewer than 10 validation images stand behind the figures of cat (1), dog (1)." in card
 

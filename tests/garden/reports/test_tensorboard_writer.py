@@ -20,8 +20,8 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.compat.proto import event_pb2
 
+from garden.evaluation import classification
 from garden.reports import event_files, tensorboard_writer
-from garden.training import evaluation
 
 ROOT = Path(__file__).resolve().parents[3]
 LABELS = ("cat", "dog", "bird")
@@ -39,7 +39,7 @@ def make_evaluation(count=24):
     chance = np.random.default_rng(0)
     true = np.arange(count) % 2  # No bird.
     logits = chance.normal(size=(count, 3)) + 1.5 * np.eye(3)[true]
-    return evaluation.evaluate_logits(logits, true, LABELS, [Path(f"{k}.png") for k in range(count)])
+    return classification.evaluate_logits(logits, true, LABELS, [Path(f"{k}.png") for k in range(count)])
 
 
 def write_everything(directory):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import optimize, special
 
-from garden.training import calibration
+from garden.evaluation import calibration
 
 
 def test_temperature_of_two_classes_is_the_log_odds():

@@ -13,7 +13,8 @@ from sklearn import metrics
 
 from garden.data.image_folder import LabelledFile
 from garden.errors import ImageFolderError
-from garden.training import evaluation
+from garden.evaluation import classification
+from garden.reports import evaluation_files
 
 LABELS = ("ant", "bee", "cat")
 # Answers: ant right, ant called bee, bee right, bee right, cat called bee, in this order.
@@ -27,7 +28,7 @@ def paths_of(count):
 
 @pytest.fixture
 def small():
-    return evaluation.evaluate_logits(LOGITS, TRUE, LABELS, paths_of(5))
+    return classification.evaluate_logits(LOGITS, TRUE, LABELS, paths_of(5))
 
 
 def random_evaluation(*, images=300, classes=7, seed=0, temperature=1.0):
@@ -36,7 +37,7 @@ def random_evaluation(*, images=300, classes=7, seed=0, temperature=1.0):
     true = chance.integers(0, classes, images)
     logits[np.arange(images), true] += 1.5
     labels = [f"class {index}" for index in range(classes)]
-    return evaluation.evaluate_logits(logits, true, labels, paths_of(images), temperature=temperature)
+    return classification.evaluate_logits(logits, true, labels, paths_of(images), temperature=temperature)
 
 
 def test_figures_on_paper(small):
@@ -44,9 +45,9 @@ def test_figures_on_paper(small):
     assert small.macro_recall == pytest.approx((1 / 2 + 1 + 0) / 3)
     assert small.confusion.tolist() == [[1, 1, 0], [0, 2, 0], [0, 1, 0]]
     assert small.per_class == (
-        evaluation.ClassFigures("ant", 1.0, 0.5, pytest.approx(2 / 3), support=2, predicted=1),
-        evaluation.ClassFigures("bee", 0.5, 1.0, pytest.approx(2 / 3), support=2, predicted=4),
-        evaluation.ClassFigures("cat", None, 0.0, 0.0, support=1, predicted=0),
+        classification.ClassFigures("ant", 1.0, 0.5, pytest.approx(2 / 3), support=2, predicted=1),
+        classification.ClassFigures("bee", 0.5, 1.0, pytest.approx(2 / 3), support=2, predicted=4),
+        classification.ClassFigures("cat", None, 0.0, 0.0, support=1, predicted=0),
     )
     assert small.ranks.tolist() == [1, 2, 1, 1, 2]
     assert [small.top_k(k) for k in (1, 2, 3)] == [0.6, 1.0, 1.0]
@@ -54,9 +55,9 @@ def test_figures_on_paper(small):
 
 
 def test_a_class_without_images_counts_for_nothing():
-    result = evaluation.evaluate_logits(LOGITS[:4], TRUE[:4], LABELS, paths_of(4))
+    result = classification.evaluate_logits(LOGITS[:4], TRUE[:4], LABELS, paths_of(4))
     assert result.macro_recall == pytest.approx((1 / 2 + 1) / 2)
-    assert result.per_class[2] == evaluation.ClassFigures("cat", None, None, None, support=0, predicted=0)
+    assert result.per_class[2] == classification.ClassFigures("cat", None, None, None, support=0, predicted=0)
 
 
 def test_most_confident_mistakes_come_first(small):
@@ -102,7 +103,7 @@ def test_temperature_changes_scores_and_nothing_else():
 
 
 def test_large_logits_stay_finite():
-    result = evaluation.evaluate_logits(LOGITS * 1000, TRUE, LABELS, paths_of(5))
+    result = classification.evaluate_logits(LOGITS * 1000, TRUE, LABELS, paths_of(5))
     assert np.isfinite(result.scores).all()
     assert result.nll == pytest.approx((2000 + 5000) / 5)
 
@@ -123,7 +124,7 @@ def test_large_logits_stay_finite():
 def test_wrong_arguments_are_named(change, sentence):
     arguments = {"logits": LOGITS, "true_indices": TRUE, "labels": LABELS, "paths": paths_of(5), **change}
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
-        evaluation.evaluate_logits(**arguments)
+        classification.evaluate_logits(**arguments)
 
 
 def test_json_can_be_written_and_holds_the_figures(small):
@@ -154,7 +155,7 @@ def write_pictures(folder, plain_picture):
 
 def test_evaluate_asks_the_network_as_the_export_does(colour_model, colour_scores, plain_picture, tmp_path):
     files = write_pictures(tmp_path, plain_picture)
-    result, problems = evaluation.evaluate(colour_model, files, batch_size=2)
+    result, problems = classification.evaluate(colour_model, files, batch_size=2)
     assert problems == []
     expected = [colour_scores(colour) for colour in [(255, 0, 0), (0, 255, 0), (0, 255, 255)]]
     np.testing.assert_allclose(result.scores, expected, atol=1e-6)
@@ -167,7 +168,7 @@ def test_a_broken_picture_is_named_and_the_others_keep_their_labels(colour_model
     broken, gone = tmp_path / "a.png", tmp_path / "gone.png"
     broken.write_bytes(plain_picture((255, 0, 0))[:40])
     files = [LabelledFile(broken, 4, ""), files[0], LabelledFile(gone, 5, ""), *files[1:]]
-    result, problems = evaluation.evaluate(colour_model, files, batch_size=2)
+    result, problems = classification.evaluate(colour_model, files, batch_size=2)
     assert [problem.path for problem in problems] == [broken, gone]
     assert result.class_indices.tolist() == [0, 1, 1]
     assert result.num_images == 3
@@ -176,7 +177,7 @@ def test_a_broken_picture_is_named_and_the_others_keep_their_labels(colour_model
 def test_no_readable_picture_is_a_sentence(colour_model, tmp_path):
     gone = tmp_path / "gone.png"
     with pytest.raises(ImageFolderError) as caught:
-        evaluation.evaluate(colour_model, [LabelledFile(gone, 0, "")])
+        classification.evaluate(colour_model, [LabelledFile(gone, 0, "")])
     assert str(caught.value).startswith(
         "None of the 1 pictures can be read; an evaluation needs at least one. Check that they are still there. "
         f"The first: {gone}: it cannot be read (No such file or directory)."
@@ -191,9 +192,9 @@ def rows_of(path):
 def test_written_files_hold_the_figures(colour_model, plain_picture, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    result, problems = evaluation.evaluate(colour_model, write_pictures(pictures, plain_picture))
+    result, problems = classification.evaluate(colour_model, write_pictures(pictures, plain_picture))
     directory = tmp_path / "run" / "evaluation"
-    evaluation.write_evaluation(result, directory, title="Colours", problems=problems, unknown_threshold=0.5)
+    evaluation_files.write_evaluation(result, directory, title="Colours", problems=problems, unknown_threshold=0.5)
     assert sorted(path.name for path in directory.iterdir()) == [
         "confusion_matrix.csv",
         "confusion_matrix.png",
@@ -222,10 +223,10 @@ def test_written_files_hold_the_figures(colour_model, plain_picture, tmp_path):
 
 
 def test_mistakes_of_an_earlier_evaluation_do_not_stay(tmp_path):
-    wrong = evaluation.evaluate_logits(LOGITS, TRUE, LABELS, paths_of(5))
-    right = evaluation.evaluate_logits(LOGITS[:1], TRUE[:1], LABELS, paths_of(1))
-    evaluation.write_evaluation(wrong, tmp_path)
+    wrong = classification.evaluate_logits(LOGITS, TRUE, LABELS, paths_of(5))
+    right = classification.evaluate_logits(LOGITS[:1], TRUE[:1], LABELS, paths_of(1))
+    evaluation_files.write_evaluation(wrong, tmp_path)
     assert (tmp_path / "mistakes.png").is_file()
-    evaluation.write_evaluation(right, tmp_path)
+    evaluation_files.write_evaluation(right, tmp_path)
     assert not (tmp_path / "mistakes.png").exists()
     assert "Nothing was confused." in (tmp_path / "evaluation.md").read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""How good a network is: the figures of a classifier, and scores that mean what they say."""
