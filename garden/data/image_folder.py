@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -186,7 +187,11 @@ def _visible_entries(folder: Path) -> list[Path]:
 
 def _read_label_csv(path: Path) -> tuple[set[str], list[tuple[Path, str]], list[Problem]]:
     candidates: dict[Path, str] = {}
-    with path.open(newline="", encoding="utf-8-sig") as stream:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ImageFolderError(f"{path} is not UTF-8 text; a table of pictures is. Save it as CSV in UTF-8.") from error
+    with io.StringIO(text, newline="") as stream:
         reader = csv.DictReader(stream)
         if not {"path", "label"} <= set(reader.fieldnames or ()):
             raise ImageFolderError(
