@@ -243,15 +243,38 @@ def run():
         process.end()
 
 
-def slow_call(port, steps):
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+class SlowClient:
+    """Asks the model `slow`; its connection is open and the model has run when it is made."""
 
-    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = "slow"
-    request.inputs["steps"].CopyFrom(tf.make_tensor_proto(np.int64(steps)))
-    return channel, prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict.future(request)
+    def __init__(self, port):
+        from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        self.stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self.call(1).result(60)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.channel.close()
+
+    def call(self, steps):
+        """A request on its way."""
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "slow"
+        request.inputs["steps"].CopyFrom(tf.make_tensor_proto(np.int64(steps)))
+        return self.stub.Predict.future(request)
+
+    def call_and_let_it_arrive(self, steps):
+        """A request that is being computed: nothing tells from outside, but the way is short and open."""
+        call = self.call(steps)
+        time.sleep(0.5)
+        assert not call.done()
+        return call
 
 
 def test_sigterm_lets_requests_in_flight_end_and_refuses_new_ones(run, saved_models, tmp_path, tools):
@@ -268,26 +291,20 @@ def test_sigterm_lets_requests_in_flight_end_and_refuses_new_ones(run, saved_mod
     server.wait_for_line(r"Exporting HTTP/REST API at:localhost:(\d+) \.\.\.")
     server.wait_for_line("--enable_profiler is accepted, but has no effect in this server.")
     server.wait_for_line("--num_unload_threads is accepted, but has no effect in this server.")
-    # How many steps are a second or two here and now?
-    steps = 1000
-    while True:
-        started = time.monotonic()
-        channel, call = slow_call(port, steps)
-        with channel:
-            call.result(60)
-        seconds = time.monotonic() - started
-        if seconds > 0.2:
-            break
-        steps *= 4
-    channel, call = slow_call(port, int(steps * 2 / seconds))
-    with channel:
-        time.sleep(0.3)  # on its way; nothing outside tells when it is being computed
+    with SlowClient(port) as client:
+        # How many steps are two seconds here and now?
+        steps, seconds = 250, 0.0
+        while seconds < 0.2:
+            steps *= 4
+            started = time.monotonic()
+            client.call(steps).result(60)
+            seconds = time.monotonic() - started
+        two_seconds = int(steps * 2 / seconds)
+        call = client.call_and_let_it_arrive(two_seconds)
         server.process.send_signal(signal.SIGTERM)
         server.wait_for_line("Stopping: no new requests; up to 30 s for those in flight.")
-        other_channel, other_call = slow_call(port, 1)
-        with other_channel:
-            assert other_call.code() == grpc.StatusCode.UNAVAILABLE
-        assert call.result(60).outputs["done"].int64_val[0] == int(steps * 2 / seconds)
+        assert client.call(1).code() == grpc.StatusCode.UNAVAILABLE
+        assert call.result(60).outputs["done"].int64_val[0] == two_seconds
     assert server.process.wait(60) == 0
 
 
@@ -295,9 +312,8 @@ def test_a_second_signal_ends_at_once(run, saved_models, tmp_path, tools):
     tools.publish(saved_models.slow, tmp_path / "slow" / "1")
     server = run(f"--models_dir={tmp_path}", "--port=0")
     port = server.wait_for_line(r"Running gRPC ModelServer at 0\.0\.0\.0:(\d+) \.\.\.")[1]
-    channel, call = slow_call(port, 10**9)
-    with channel:
-        time.sleep(0.3)
+    with SlowClient(port) as client:
+        call = client.call_and_let_it_arrive(10**9)
         server.process.send_signal(signal.SIGINT)
         server.wait_for_line("Stopping")
         server.process.send_signal(signal.SIGINT)
@@ -309,9 +325,8 @@ def test_the_grace_period_ends_what_takes_too_long(run, saved_models, tmp_path, 
     tools.publish(saved_models.slow, tmp_path / "slow" / "1")
     server = run(f"--models_dir={tmp_path}", "--port=0", "--grace_period_seconds=0.5")
     port = server.wait_for_line(r"Running gRPC ModelServer at 0\.0\.0\.0:(\d+) \.\.\.")[1]
-    channel, call = slow_call(port, 10**9)
-    with channel:
-        time.sleep(0.3)
+    with SlowClient(port) as client:
+        call = client.call_and_let_it_arrive(10**9)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
         assert call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
