@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import garden
-from garden import commands
+from garden import commands, quiet_start
 from garden.errors import GardenError
 
 
@@ -38,9 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns: the exit code: 0, 1 for a failure, 2 for wrong usage, 130 when interrupted.
     """
-    # TensorFlow's start-up chatter (no GPU, which instructions) is not for users; what goes wrong is raised as an
-    # exception anyway. An explicit setting of theirs wins.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet_start.hush_tensorflow()
     arguments = make_parser().parse_args(argv)
     try:
         return int(arguments.run(arguments) or 0)
