@@ -147,7 +147,8 @@ def evaluation_page(
             "![mistakes](mistakes.png)",
         ]
     if problems:
-        parts += [f"## Not evaluated: {len(problems)} files", problems_list(problems, limit=1000)]
+        count = f"{len(problems)} {'file' if len(problems) == 1 else 'files'}"
+        parts += [f"## Not evaluated: {count}", problems_list(problems, limit=1000)]
     parts += [
         "## Beside this page",
         "`predictions.csv` (every picture: label, answer, scores), `per_class.csv`, `confusion_matrix.csv`, "

@@ -26,7 +26,7 @@ def test_a_page_tells_figures_confusions_and_problems():
         "| cat | 1.000 | 0.500 | 0.667 | 2 | 1 |",
         "| cat | dog | 1 |",
         "| a_1.png | cat | dog | 0.881 |",
-        "## Not evaluated: 1 files",
+        "## Not evaluated: 1 file",
         "- x/broken.jpg: it is damaged. Replace it.",
         "Best scores below 0.950 mean “unknown”: 33.3% of these images are accepted, and 100.0% of those are right.",
     ):
