@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tolerance",
         metavar="DIFFERENCE",
         type=float,
-        help="largest difference allowed (default: 1e-5 from the directory, 1e-4 from a server)",
+        help="largest difference of scores allowed (default: 1e-5 from the directory, 1e-4 from a server)",
     )
     parser.add_argument(
         "--timeout",
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    print(f"{asked} answers as recorded: {len(report.comparisons)} answers within {report.tolerance:g}.")
+    print(f"{asked} answers as recorded: {len(report.comparisons)} outputs within {report.tolerance:g}.")
     return 0
 
 
@@ -92,7 +92,8 @@ def _version_directory(path: Path) -> Path:
 
 def _print(report: VerificationReport) -> None:
     width = max([5, *(len(comparison.source) for comparison in report.comparisons)])
-    print(f"{'IMAGE':<{width}}  {'SIGNATURE':<15}  {'DIFFERENCE':>10}")
+    print(f"{'IMAGE':<{width}}  {'SIGNATURE':<15}  {'OUTPUT':<8}  {'DIFFERENCE':>10}")
     for comparison in report.comparisons:
         verdict = "" if comparison.problem is None else "  differs"
-        print(f"{comparison.source:<{width}}  {comparison.signature:<15}  {comparison.difference:>10.1e}{verdict}")
+        asked = f"{comparison.source:<{width}}  {comparison.signature:<15}  {comparison.output:<8}"
+        print(f"{asked}  {comparison.difference:>10.1e}{verdict}")

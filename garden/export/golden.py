@@ -92,9 +92,11 @@ def record(trained: TrainedModel, images: Sequence[GoldenImage], *, answer_unkno
     network = keras.Model(trained.network.inputs, [feature_layer.output, trained.network.outputs[0]])
     examples = []
     for image in images:
-        pixels = decoding.decode_image(tf.constant(image.image_bytes))
-        features, logits = network(trained.image_spec.prepare(pixels)[tf.newaxis], training=False)
-        logits = tf.cast(logits, tf.float32)
+        # On the CPU, wherever the network was trained: GPUs round by other rules, and most servers have none.
+        with tf.device("/CPU:0"):
+            pixels = decoding.decode_image(tf.constant(image.image_bytes))
+            features, logits = network(trained.image_spec.prepare(pixels)[tf.newaxis], training=False)
+            logits = tf.cast(logits, tf.float32)
         features = np.asarray(features, np.float32)[0]
         examples.append(
             GoldenExample(

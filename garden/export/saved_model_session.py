@@ -28,7 +28,9 @@ class SavedModelSession:
                 f"{path} holds no SavedModel (there is no saved_model.pb). "
                 "Name a version directory that `garden export` wrote, such as models/pets/1."
             )
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        # A check needs no GPU and shall take none of its memory; and a GPU's rounding is not the CPU's.
+        config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
             # The loader is deprecated for new code, but it is the one that TF Serving's runtime corresponds to.
             with quiet_tensorflow(), self._session.graph.as_default():

@@ -36,10 +36,10 @@ def test_directory_that_answers_as_recorded(exported_colours: Any, capsys: pytes
     # A model's directory means its highest version.
     assert verify(exported_colours.path.parent) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "IMAGE     SIGNATURE        DIFFERENCE"
-    assert len(lines) == 1 + 8 + 1
-    assert lines[1].startswith("red.png   serving_default ")
-    assert lines[-1] == f"{exported_colours.path} answers as recorded: 8 answers within 1e-05."
+    assert lines[0] == "IMAGE     SIGNATURE        OUTPUT    DIFFERENCE"
+    assert len(lines) == 1 + 10 + 1
+    assert lines[1].startswith("red.png   serving_default  scores  ")
+    assert lines[-1] == f"{exported_colours.path} answers as recorded: 10 outputs within 1e-05."
 
 
 def test_directory_that_answers_otherwise(changed_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,8 +47,8 @@ def test_directory_that_answers_otherwise(changed_copy: Path, capsys: pytest.Cap
     told = capsys.readouterr()
     assert [line.split()[-1] for line in told.out.splitlines()].count("differs") == 3
     assert told.err == (
-        f"garden verify: {changed_copy} does not answer as recorded: The answer of 'serving_default' to 'red.png' "
-        "differs by 0.001, more than the tolerance of 1e-05. 2 more differ.\n"
+        f"garden verify: {changed_copy} does not answer as recorded: The scores of 'serving_default' for 'red.png' "
+        "differ by 0.001, more than the tolerance of 1e-05. 2 more differ.\n"
     )
     assert verify(changed_copy, "--tolerance=0.01") == 0
 
@@ -58,7 +58,7 @@ def test_server_that_answers_as_recorded(
 ) -> None:
     assert verify(exported_colours.path, "--address", fake_server.address) == 0
     assert capsys.readouterr().out.splitlines()[-1] == (
-        f"colours at {fake_server.address} answers as recorded: 8 answers within 0.0001."
+        f"colours at {fake_server.address} answers as recorded: 10 outputs within 0.0001."
     )
     # The directory's own version is asked for, not the server's latest.
     assert {request.model_spec.version.value for request in fake_server.requests} == {1}

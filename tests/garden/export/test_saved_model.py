@@ -228,7 +228,7 @@ def test_next_export_is_the_next_version_and_carries_the_card(colour_model: Any,
     assert golden.read(exported.path).unknown_threshold == 0.5
     # Drawn pictures stand in, and are verified with the rest.
     report = verify_directory(exported.path)
-    assert len(report.comparisons) == 12
+    assert len(report.comparisons) == 15
     assert report.problems == []
 
 
@@ -290,7 +290,7 @@ def test_graph_that_answers_otherwise_is_not_published(
         return record(hotter, images, answer_unknown=answer_unknown)
 
     monkeypatch.setattr(saved_model.golden, "record", record_others)
-    with pytest.raises(ExportError, match="does not answer as the trained network does: The answer of 'serving_def"):
+    with pytest.raises(ExportError, match="does not answer as the trained network does: The scores of 'serving_def"):
         export(colour_model, tmp_path / "models", name="colours")
     assert not (tmp_path / "models").exists()
 

@@ -19,10 +19,16 @@ from garden.export import golden, verification
 
 def test_directory_answers_as_recorded(exported_colours: Any) -> None:
     report = verification.verify_directory(exported_colours.path)
-    assert [(c.source, c.signature) for c in report.comparisons] == [
-        (source, signature)
+    assert [(c.source, c.signature, c.output) for c in report.comparisons] == [
+        (source, signature, output)
         for source in ("red.png", "teal.png")
-        for signature in ("serving_default", "pixels", "features", "classify")
+        for signature, output in [
+            ("serving_default", "scores"),
+            ("pixels", "scores"),
+            ("pixels", "logits"),
+            ("features", "features"),
+            ("classify", "scores"),
+        ]
     ]
     assert report.problems == []
     assert report.tolerance == 1e-5
@@ -34,7 +40,8 @@ def test_server_answers_as_recorded(exported_colours: Any, fake_server: Any) -> 
         report = verification.verify_address(exported_colours.path, client, name="colours", version=1)
     assert report.problems == []
     assert report.tolerance == 1e-4
-    assert len(report.comparisons) == fake_server.calls == 8
+    assert len(report.comparisons) == 10
+    assert fake_server.calls == 8
 
 
 def test_changed_record_is_a_difference(exported_colours: Any, tmp_path: Path) -> None:
@@ -46,8 +53,8 @@ def test_changed_record_is_a_difference(exported_colours: Any, tmp_path: Path) -
     file.write_text(json.dumps(facts))
     report = verification.verify_directory(copy)
     assert len(report.problems) == 1
-    assert report.problems[0].startswith("The answer of 'pixels' to 'teal.png' differs by 0.0")
-    assert report.problems[0].endswith("more than the tolerance of 1e-05.")
+    assert report.problems[0].startswith("The logits of 'pixels' for 'teal.png' differ by 0.0")
+    assert report.problems[0].endswith("more than the tolerance of 0.0001.")
     assert verification.verify_directory(copy, tolerance=0.1).problems == []
 
 
@@ -110,7 +117,7 @@ def test_right_answers_are_no_problem(recorded: golden.GoldenRecord) -> None:
 def test_swapped_names_are_a_difference(recorded: golden.GoldenRecord) -> None:
     swapped = best(("a", 0.4), ("b", 0.3), *RIGHT[2:])
     [problem] = problems(recorded, serving_default=swapped)
-    assert problem == ("The answer of 'serving_default' to 'x.png' differs by 0.1, more than the tolerance of 0.001.")
+    assert problem == ("The scores of 'serving_default' for 'x.png' differ by 0.1, more than the tolerance of 0.001.")
 
 
 def test_nearly_equal_classes_may_change_places(recorded: golden.GoldenRecord) -> None:
@@ -122,23 +129,23 @@ def test_nearly_equal_classes_may_change_places(recorded: golden.GoldenRecord) -
 @pytest.mark.parametrize(
     ("answer", "fault"),
     [
-        (best(("z", 0.4), *RIGHT[1:]), "names 'z', which is not a class of the run"),
-        (best(*RIGHT[:4]), "names 4 classes instead of 5"),
-        ({"scores": np.zeros((1, 5))}, "lacks the output 'classes'"),
-        (best(("b", float("nan")), *RIGHT[1:]), "differs by nan, more than the tolerance of 0.001"),
-        (best(("unknown", 0.4), *RIGHT[1:]), "names 'unknown', which is not a class of the run"),
+        (best(("z", 0.4), *RIGHT[1:]), "name 'z', which is not a class of the run"),
+        (best(*RIGHT[:4]), "name 4 classes instead of 5"),
+        ({"classes": np.zeros((1, 5))}, "are missing from the answer"),
+        (best(("b", float("nan")), *RIGHT[1:]), "differ by nan, more than the tolerance of 0.001"),
+        (best(("unknown", 0.4), *RIGHT[1:]), "name 'unknown', which is not a class of the run"),
     ],
 )
 def test_wrong_answers_are_told(recorded: golden.GoldenRecord, answer: Mapping[str, Any], fault: str) -> None:
     [problem] = problems(recorded, serving_default=answer)
-    assert problem == f"The answer of 'serving_default' to 'x.png' {fault}."
+    assert problem == f"The scores of 'serving_default' for 'x.png' {fault}."
 
 
 def test_features_are_compared_relative_to_the_largest(recorded: golden.GoldenRecord) -> None:
-    assert problems(recorded, features={"features": np.array([[100.05, 1.0]])}) == []
-    assert len(problems(recorded, features={"features": np.array([[100.5, 1.0]])})) == 1
+    assert problems(recorded, features={"features": np.array([[100.5, 1.0]])}) == []
+    assert len(problems(recorded, features={"features": np.array([[102.0, 1.0]])})) == 1
     [problem] = problems(recorded, features={"features": np.array([[100.0]])})
-    assert problem == "The answer of 'features' to 'x.png' differs by inf, more than the tolerance of 0.001."
+    assert problem == "The features of 'features' for 'x.png' differ by inf, more than the tolerance of 0.01."
 
 
 def test_unknown_is_right_below_the_threshold_and_wrong_above(recorded: golden.GoldenRecord) -> None:
@@ -146,7 +153,7 @@ def test_unknown_is_right_below_the_threshold_and_wrong_above(recorded: golden.G
     strict = dataclasses.replace(recorded, unknown_threshold=0.5)
     assert problems(strict, serving_default=unknown, classify=unknown) == []
     assert problems(strict, serving_default=unknown) == [
-        "The answer of 'classify' to 'x.png' is 'b', but its best score is below the threshold for \"unknown\"."
+        "The scores of 'classify' for 'x.png' name 'b', but the best is below the threshold for \"unknown\"."
     ]
     lax = dataclasses.replace(recorded, unknown_threshold=0.1)
     assert len(problems(lax, serving_default=unknown)) == 1

@@ -1,0 +1,108 @@
+"""What every network of the catalogue promises once it is exported: stock TF Serving runs it, and its scores are the
+trained network's for the same bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from garden import architectures
+from garden.data import decoding
+from garden.export import export, graph_rules, verify_directory
+from garden.export.saved_model_session import SavedModelSession
+from garden.image_spec import ImageSpec
+from garden.trained_model import TrainedModel
+
+LABELS = ("ant", "bee", "cicada")
+
+# The smallest of each family in every run, the rest where there is time: each takes several seconds.
+SMALLEST_OF_FAMILY = {
+    architectures.get(name).family: name
+    for name in sorted(architectures.names(), key=lambda name: -architectures.get(name).num_parameters)
+}
+NAMES = [
+    name if name in SMALLEST_OF_FAMILY.values() else pytest.param(name, marks=pytest.mark.slow)
+    for name in architectures.names()
+]
+
+
+def make_trained(name: str) -> TrainedModel:
+    """A small network of the entry that answers its pictures differently."""
+    entry = architectures.get(name)
+    size = max(entry.minimum_size, 64)
+    shape = (size, size, entry.image_spec.channels)
+    keras.utils.set_random_seed(11)
+    network = architectures.build(name, num_classes=len(LABELS), input_shape=shape)
+    spec = entry.image_spec_for(shape)
+    # Batch statistics of the pictures themselves: training mode would not reproduce them for one picture, and
+    # without them a deep network of random weights gives every picture the same answer.
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    network(prepare(make_pictures() * 4, spec), training=True)
+    return TrainedModel(
+        network=network,
+        labels=LABELS,
+        image_spec=spec,
+        features_layer=entry.features_layer,
+    )
+
+
+def make_pictures() -> list[bytes]:
+    """Encoded pictures of several sizes and formats."""
+    chance = np.random.default_rng(5)
+    pictures = []
+    for height, width, encoding in [(70, 50, "JPEG"), (33, 120, "PNG"), (200, 200, "JPEG")]:
+        coarse = chance.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(stream, encoding)
+        pictures.append(stream.getvalue())
+    return pictures
+
+
+def prepare(pictures: list[bytes], spec: ImageSpec) -> np.ndarray:
+    """The network's input for encoded pictures, decoded and prepared outside any exported graph."""
+    return np.stack([spec.prepare(decoding.decode_image(tf.constant(picture))) for picture in pictures])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_exported_scores_are_the_trained_networks(name: str, tmp_path: Path) -> None:
+    trained = make_trained(name)
+    pictures = make_pictures()
+    logits = trained.predict_logits(prepare(pictures, trained.image_spec))
+    # Random weights prefer one class to all others: such a temperature that the scores say more than 0 and 1.
+    trained = dataclasses.replace(trained, temperature=float(np.ptp(logits)) / 4)
+    expected = trained.scores_of_logits(logits).numpy()
+
+    exported = export(trained, tmp_path, name=name)
+
+    assert graph_rules.broken_rules(graph_rules.read_meta_graph(exported.path)) == []
+    assert verify_directory(exported.path).problems == []
+    with SavedModelSession(exported.path) as session:
+        answer = session.run("serving_default", {"image_bytes": np.array(pictures, dtype=object)})
+        features = session.run("features", {"image_bytes": np.array(pictures, dtype=object)})["features"]
+        depth = trained.network.get_layer(trained.features_layer).output.shape[-1]
+        assert features.shape == (len(pictures), depth)
+        for row, scores in enumerate(expected):
+            named = {
+                label.decode(): score
+                for label, score in zip(answer["classes"][row], answer["scores"][row], strict=True)
+            }
+            assert set(named) == set(LABELS)
+            np.testing.assert_allclose([named[label] for label in LABELS], scores, atol=1e-5)
+        # Otherwise a graph that ignores its input would pass.
+        assert np.ptp(expected, axis=0).max() > 0.05
+
+        pixels = np.stack([tf.image.resize(decoding.decode_image(tf.constant(p)), (40, 60)) for p in pictures])
+        pixels = pixels.astype(np.uint8)
+        scores = session.run("pixels", {"pixels": pixels})["scores"]
+        prepared = trained.image_spec.prepare(tf.constant(pixels)).numpy()
+        expected = trained.scores_of_logits(trained.predict_logits(prepared)).numpy()
+        np.testing.assert_allclose(scores, expected, atol=1e-5)
