@@ -42,15 +42,11 @@ def build(
     entry = registry.get(name)
     classes = entry.num_classes if num_classes is _DEFAULT else num_classes
     if classes is not None and not (isinstance(classes, int) and classes > 0):
-        raise ValueError(
-            f"`num_classes` must be a positive integer or None. Received: num_classes={num_classes!r}."
-        )
+        raise ValueError(f"`num_classes` must be a positive integer or None. Received: num_classes={num_classes!r}.")
     shape = entry.image_spec.input_shape if input_shape is None else _checked_shape(entry, input_shape)
     rate = entry.dropout_rate if dropout_rate is None else dropout_rate
     if not 0 <= rate < 1:
-        raise ValueError(
-            f"`dropout_rate` must be at least 0 and below 1. Received: dropout_rate={dropout_rate!r}."
-        )
+        raise ValueError(f"`dropout_rate` must be at least 0 and below 1. Received: dropout_rate={dropout_rate!r}.")
 
     pixels = keras.Input(shape, name="pixels")
     outputs = entry.builder(entry.variant, pixels, num_classes=classes, dropout_rate=rate)

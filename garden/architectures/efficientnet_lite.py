@@ -113,9 +113,7 @@ def _foreign_names(variant: EfficientNetLiteVariant) -> dict[str, tuple[str, ...
     """Our layers in the published PyTorch files."""
     names = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "head_conv": "_conv_head", "head_bn": "_bn1"}
     for number, block in enumerate(_blocks(variant)):
-        counter = (
-            itertools.count()
-        )  # A block without expansion numbers its normalizations from the depthwise one.
+        counter = itertools.count()  # A block without expansion numbers its normalizations from the depthwise one.
         theirs = f"_blocks.{number}."
         if block.expansion != 1:
             names[f"{block.name}_expand_conv"] = f"{theirs}_expand_conv"
@@ -154,9 +152,7 @@ def efficientnet_lite(
     dropout_rate: float,
 ) -> keras.KerasTensor:
     """Stem, 16 to 21 inverted residual blocks, a 1×1 convolution, average, dense."""
-    x = keras.layers.Conv2D(_STEM_FILTERS, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(
-        pixels
-    )
+    x = keras.layers.Conv2D(_STEM_FILTERS, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(pixels)
     x = _normalize(x, "stem", activate=True)
     for block in _blocks(variant):
         x = _inverted_residual(x, block)

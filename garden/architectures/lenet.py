@@ -52,7 +52,6 @@ IMAGE_SPEC = ImageSpec(32, 32, channels=1, mean=(20.0,), std=(200.0,), resize="s
     head_layers=("dropout", "logits"),
     minimum_size=32,
     num_classes=10,
-    foreign_names=lambda variant: {"c1": ("C1",), "c3": ("C3",), "c5": ("C5",), "f6": ("F6",)},
 )
 def lenet(
     variant: LeNetVariant, pixels: keras.KerasTensor, *, num_classes: int | None, dropout_rate: float

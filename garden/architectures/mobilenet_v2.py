@@ -22,18 +22,19 @@ class MobileNetV2Variant:
     width: float
     num_parameters: int
     macs: int
-    top1_error: float | None
+    top1_error: float
 
 
-# Parameters: trainable, 1000 classes. Widths below 1 and 1.3 are the authors' further models; errors where
-# the paper has them (table 4).
-VARIANTS = {  #                         width parameters  multiply-adds  top-1 error
-    "mobilenet_v2_035": MobileNetV2Variant(0.35, 1_677_128, 59_285_808, None),
-    "mobilenet_v2_050": MobileNetV2Variant(0.5, 1_968_680, 97_131_840, None),
-    "mobilenet_v2_075": MobileNetV2Variant(0.75, 2_636_424, 209_069_792, None),
-    "mobilenet_v2": MobileNetV2Variant(1.0, 3_504_872, 300_774_272, 28.0),
-    "mobilenet_v2_130": MobileNetV2Variant(1.3, 5_386_792, 509_374_560, None),
-    "mobilenet_v2_140": MobileNetV2Variant(1.4, 6_108_776, 582_195_824, 25.3),
+# Parameters: trainable, 1000 classes. Multiply-adds and errors are those of the authors' checkpoints at 224×224
+# (https://github.com/tensorflow/models/tree/master/research/slim/nets/mobilenet), which include widths that the paper
+# does not have; its table 4 says 28.0 and 25.3 for 1.0 and 1.4.
+VARIANTS = {  #                          width parameters  multiply-adds top-1 error
+    "mobilenet_v2_035": MobileNetV2Variant(0.35, 1_677_128, 59_285_808, 39.7),
+    "mobilenet_v2_050": MobileNetV2Variant(0.5, 1_968_680, 97_131_840, 34.6),
+    "mobilenet_v2_075": MobileNetV2Variant(0.75, 2_636_424, 209_069_792, 30.2),
+    "mobilenet_v2": MobileNetV2Variant(1.0, 3_504_872, 300_774_272, 28.2),
+    "mobilenet_v2_130": MobileNetV2Variant(1.3, 5_386_792, 509_374_560, 25.6),
+    "mobilenet_v2_140": MobileNetV2Variant(1.4, 6_108_776, 582_195_824, 25.0),
 }
 
 # The paper's table 2: expansion t, channels c, blocks n, stride s of the first block.
@@ -130,9 +131,9 @@ def mobilenet_v2(
     variant: MobileNetV2Variant, pixels: keras.KerasTensor, *, num_classes: int | None, dropout_rate: float
 ) -> keras.KerasTensor:
     """Stem, 17 inverted residual blocks, a 1×1 convolution, average, dense."""
-    x = keras.layers.Conv2D(
-        _stem_filters(variant), 3, strides=2, padding="same", use_bias=False, name="stem_conv"
-    )(pixels)
+    x = keras.layers.Conv2D(_stem_filters(variant), 3, strides=2, padding="same", use_bias=False, name="stem_conv")(
+        pixels
+    )
     x = _normalize(x, "stem", activate=True)
     for block in _blocks(variant):
         x = _inverted_residual(x, block)

@@ -149,9 +149,7 @@ def architecture(
     def add(builder: Callable[..., Any]) -> Callable[..., Any]:
         for name, variant in variants.items():
             if name in _ENTRIES:
-                raise ValueError(
-                    f"Architecture names must be unique. Received: name={name!r}, which is already taken."
-                )
+                raise ValueError(f"Architecture names must be unique. Received: name={name!r}, which is already taken.")
             _ENTRIES[name] = Architecture(
                 name=name,
                 family=builder.__module__.rpartition(".")[2],
@@ -194,9 +192,7 @@ def get(name: str) -> Architecture:
     if name not in _ENTRIES:
         close = difflib.get_close_matches(str(name), _ENTRIES, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
-        raise ArchitectureError(
-            f"There is no architecture named {name!r}. {hint}`garden list` prints all names."
-        )
+        raise ArchitectureError(f"There is no architecture named {name!r}. {hint}`garden list` prints all names.")
     return _ENTRIES[name]
 
 
@@ -214,6 +210,5 @@ def list_architectures(
     return [
         entry.name
         for entry in entries
-        if (task is None or entry.task == task)
-        and (max_parameters is None or entry.num_parameters <= max_parameters)
+        if (task is None or entry.task == task) and (max_parameters is None or entry.num_parameters <= max_parameters)
     ]

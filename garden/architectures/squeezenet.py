@@ -36,14 +36,14 @@ class SqueezeNetVariant:
     minimum_size: int
     num_parameters: int
     macs: int
-    top1_error: float
+    top1_error: float | None
 
 
 # Parameters: trainable, 1000 classes; there are no others. A pool is 3×3 with stride 2 and is named after the
 # layer it follows. The minimum is the smallest side of which the third pool leaves one position.
 VARIANTS = {  #                      conv1: filters, kernel   pools before               minimum parameters
     "squeezenet1_0": SqueezeNetVariant(96, 7, ("fire2", "fire5", "fire9"), 35, 1_248_424, 832_667_936, 42.5),
-    "squeezenet1_1": SqueezeNetVariant(64, 3, ("fire2", "fire4", "fire6"), 31, 1_235_496, 352_540_352, 42.5),
+    "squeezenet1_1": SqueezeNetVariant(64, 3, ("fire2", "fire4", "fire6"), 31, 1_235_496, 352_540_352, None),
 }
 
 # Caffe's order and scale: blue, green, red minus ImageNet's average, not divided.

@@ -64,9 +64,7 @@ def read_keras_archive(path: Path) -> TensorFile:
     places = {name: place for place, name in enumerate(order)}
     if len(places) != len(order) or any(tensor.layer not in places for tensor in found.tensors):
         return found
-    ordered = sorted(
-        found.tensors, key=lambda tensor: places[tensor.layer]
-    )  # Stable: roles keep their order.
+    ordered = sorted(found.tensors, key=lambda tensor: places[tensor.layer])  # Stable: roles keep their order.
     return TensorFile(path, tuple(ordered), order="graph")
 
 

@@ -91,19 +91,17 @@ def plan(
         records.extend(assignment.record for assignment in found)
         if not found and target.is_head:
             for role, variable in target.roles.items():
-                name, shape = f"{target.name}/{role}", tuple(variable.shape)
-                records.append(TensorRecord(report.INITIALISED, name, shape, reason="; ".join(why)))
+                name = f"{target.name}/{role}"
+                reason = why.get(name, "goes with the rest of its layer")
+                records.append(TensorRecord(report.INITIALISED, name, tuple(variable.shape), reason=reason))
         elif not found:
-            misfits.extend(why)
+            shapes = {f"{target.name}/{role}": variable.shape for role, variable in target.roles.items()}
+            misfits.extend(f"{name} {report.shape_text(shapes[name])} ({reason})" for name, reason in why.items())
     if misfits:
-        raise WeightsError(
-            _misfit_sentence(model, file, misfits, sum(len(target.roles) for target in targets))
-        )
+        raise WeightsError(_misfit_sentence(model, file, misfits, sum(len(target.roles) for target in targets)))
     used = {id(assignment.stored) for assignment in assignments}
     records.extend(
-        TensorRecord(
-            report.LEFT_OUT, stored_name=tensor.name, stored_shape=tensor.shape, reason=_why_left(tensor)
-        )
+        TensorRecord(report.LEFT_OUT, stored_name=tensor.name, stored_shape=tensor.shape, reason=_why_left(tensor))
         for tensor in file.tensors
         if id(tensor) not in used and not _is_regrouped(tensor, assignments)
     )
@@ -125,8 +123,7 @@ def _targets(model: keras.Model, head_layers: frozenset[str]) -> list[Target]:
     if inner:
         raise ValueError(f"`model` must hold no model inside. Received: the inner model {inner[0]!r}.")
     return [
-        Target(layer, is_head=layer.name in head_layers, is_stem=position == 0)
-        for position, layer in enumerate(layers)
+        Target(layer, is_head=layer.name in head_layers, is_stem=position == 0) for position, layer in enumerate(layers)
     ]
 
 
@@ -149,9 +146,7 @@ def _by_place(file: TensorFile, targets: Sequence[Target]) -> dict[str, list[Sto
         taken, waiting = waiting[:count], waiting[count:]
         if taken:
             # No layer has this name, so that nothing is paired by it.
-            layers[f"\0{place}"] = [
-                dataclasses.replace(tensor, role=str(index)) for index, tensor in enumerate(taken)
-            ]
+            layers[f"\0{place}"] = [dataclasses.replace(tensor, role=str(index)) for index, tensor in enumerate(taken)]
     if waiting:
         layers["\0rest"] = waiting
     return layers
@@ -192,9 +187,7 @@ def _pairs_by_order(
 
 def _class_of(layer: keras.layers.Layer) -> str:
     """A layer's class as `.weights.h5` spells it."""
-    return re.sub(
-        r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
-    ).lower()
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)).lower()
 
 
 def has_interchangeable_layers(model: keras.Model) -> bool:
@@ -230,9 +223,7 @@ def _zip_layers(targets: Sequence[Target], names: Sequence[str]) -> dict[str, st
     return {target.name: name for target, name in zip(targets, names, strict=False)}
 
 
-def _pair_lone_head(
-    targets: Sequence[Target], layers: Mapping[str, list[StoredTensor]], pairs: dict[str, str]
-) -> None:
+def _pair_lone_head(targets: Sequence[Target], layers: Mapping[str, list[StoredTensor]], pairs: dict[str, str]) -> None:
     """Pair a single layer of the head that found none with the single layer that nobody took."""
     heads = [target for target in targets if target.is_head and target.name not in pairs]
     left = [name for name in layers if name not in pairs.values()]
@@ -240,27 +231,24 @@ def _pair_lone_head(
         pairs[heads[0].name] = left[0]
 
 
-def _fit(target: Target, stored: Sequence[StoredTensor]) -> tuple[list[Assignment], list[str]]:
-    """Assignments for all variables of a layer, or none and why."""
+def _fit(target: Target, stored: Sequence[StoredTensor]) -> tuple[list[Assignment], dict[str, str]]:
+    """Assignments for all variables of a layer; or none, and for each that does not fit the reason."""
     by_role = {tensor.role: tensor for tensor in stored}
-    assignments, why = [], []
+    assignments: list[Assignment] = []
+    why: dict[str, str] = {}
     for index, (role, variable) in enumerate(target.roles.items()):
         name, shape = f"{target.name}/{role}", tuple(variable.shape)
         tensor = next((by_role[key] for key in (role, *_other_roles(role, index)) if key in by_role), None)
+        found = None if tensor is None else _transform(target, tensor, shape)
         if tensor is None:
-            why.append(f"{name} {report.shape_text(shape)} has no like in the file")
-            continue
-        found = _transform(target, tensor, shape)
-        if found is None:
-            why.append(
-                f"{name} {report.shape_text(shape)} does not fit the file's {tensor.name} "
-                f"{report.shape_text(tensor.shape)}"
-            )
-            continue
-        fate, transform = found
-        record = TensorRecord(fate, name, shape, tensor.name, tensor.shape)
-        assignments.append(Assignment(variable, tensor, transform, record))
-    return ([], why) if why else (assignments, [])
+            why[name] = "nothing like it in the file"
+        elif found is None:
+            why[name] = f"the file's {tensor.name} is {report.shape_text(tensor.shape)}"
+        else:
+            fate, transform = found
+            record = TensorRecord(fate, name, shape, tensor.name, tensor.shape)
+            assignments.append(Assignment(variable, tensor, transform, record))
+    return ([], why) if why else (assignments, why)
 
 
 def _other_roles(role: str, index: int) -> tuple[str, ...]:
@@ -287,9 +275,7 @@ def _unchanged(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _layout(
-    target: Target, tensor: StoredTensor, shape: tuple[int, ...]
-) -> tuple[Transform, tuple[int, ...]]:
+def _layout(target: Target, tensor: StoredTensor, shape: tuple[int, ...]) -> tuple[Transform, tuple[int, ...]]:
     """From the file's order of axes to ours, and the shape that this gives.
 
     PyTorch's "weight" has outputs before inputs before space; a "kernel" has Keras' order.

@@ -70,11 +70,7 @@ def read_numpy_pickle(path: Path) -> TensorFile:
     tensors: list[StoredTensor] = []
     for name, entry in value.items():
         arrays = entry if isinstance(entry, (list, tuple)) else [entry]
-        if (
-            not isinstance(name, str)
-            or not all(isinstance(array, _Array) for array in arrays)
-            or len(arrays) > 2
-        ):
+        if not isinstance(name, str) or not all(isinstance(array, _Array) for array in arrays) or len(arrays) > 2:
             raise damaged(path, "it holds something other than named arrays")
         for role, array in zip(("kernel", "bias"), arrays, strict=False):
             tensors.append(StoredTensor(f"{name}/{role}", name, role, array.shape, _reading(array)))

@@ -134,24 +134,16 @@ class PickleReader:
             elif name == "POP":
                 stack.pop()
             else:
-                raise RefusedPickleError(
-                    f"its pickle holds the instruction {name}, which tensors do not need"
-                )
+                raise RefusedPickleError(f"its pickle holds the instruction {name}, which tensors do not need")
         raise RefusedPickleError("its pickle is cut off")
 
     def _symbol(self, name: str) -> Symbol:
         if name not in self._calls and name not in self._symbols:
-            raise RefusedPickleError(
-                f"its pickle asks for {name}, which is not a part of tensors and was not run"
-            )
+            raise RefusedPickleError(f"its pickle asks for {name}, which is not a part of tensors and was not run")
         return Symbol(name)
 
     def _call(self, symbol: Any, arguments: Any) -> Any:
-        if (
-            not isinstance(symbol, Symbol)
-            or symbol.name not in self._calls
-            or not isinstance(arguments, tuple)
-        ):
+        if not isinstance(symbol, Symbol) or symbol.name not in self._calls or not isinstance(arguments, tuple):
             raise RefusedPickleError("its pickle calls something that is not callable")
         return self._calls[symbol.name](arguments)
 

@@ -87,11 +87,9 @@ class WeightsReport:
         lines = [self.summary, *self.notes]
         width = max((len(record.name) for record in self.records), default=0)
         for record in self.records:
-            ours = f"{record.name.ljust(width)}  {shape_text(record.shape) if record.name else ''}"
-            theirs = (
-                f"  ← {record.stored_name} {shape_text(record.stored_shape)}" if record.stored_name else ""
-            )
-            reason = f"  ({record.reason})" if record.reason else ""
+            ours = f"{record.name.ljust(width)}  {shape_text(record.shape)}  " if record.name else ""
+            theirs = f"← {record.stored_name} {shape_text(record.stored_shape)}  " if record.stored_name else ""
+            reason = f"({record.reason})" if record.reason else ""
             lines.append(f"  {record.fate.ljust(len(INITIALISED))}  {ours}{theirs}{reason}".rstrip())
         return "\n".join(lines)
 

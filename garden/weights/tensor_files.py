@@ -53,9 +53,7 @@ class TensorFile:
 
 def damaged(path: Path, why: str) -> WeightsError:
     """The error for a file that cannot be read to the end."""
-    return WeightsError(
-        f"{path} is damaged or is not a file of weights: {why}. Fetch or write the file again."
-    )
+    return WeightsError(f"{path} is damaged or is not a file of weights: {why}. Fetch or write the file again.")
 
 
 # What others call the tensors of a layer → what Keras calls them.

@@ -214,16 +214,12 @@ def _tensors(path: Path, value: Any) -> dict[str, _Tensor]:
     return tensors
 
 
-def _tensor_file(
-    path: Path, tensors: dict[str, _Tensor], open_storage: Callable[[_Storage], np.ndarray]
-) -> TensorFile:
+def _tensor_file(path: Path, tensors: dict[str, _Tensor], open_storage: Callable[[_Storage], np.ndarray]) -> TensorFile:
     def reading(tensor: _Tensor) -> Callable[[], np.ndarray]:
         def read() -> np.ndarray:
             numbers = open_storage(tensor.storage)
             strides = tuple(stride * numbers.itemsize for stride in tensor.strides)
-            view = np.lib.stride_tricks.as_strided(
-                numbers[tensor.offset :], tensor.shape, strides, writeable=False
-            )
+            view = np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides, writeable=False)
             if tensor.storage.type_name == "torch.BFloat16Storage":
                 return (view.astype(np.uint32) << 16).view(np.float32)
             return np.ascontiguousarray(view).reshape(tensor.shape)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import sys
+import types
+from pathlib import Path
 
 import pytest
 
 from garden import architectures
 from garden.architectures import registry
 from garden.errors import ArchitectureError
+from garden.summary import summarize
 
 
 def test_names_are_sorted_and_hold_the_first_four_families():
@@ -80,3 +85,17 @@ def test_four_channels_have_no_image_spec():
         "lenet5 with 4 input channels has no ImageSpec: pictures are prepared with 1 or 3 channels. "
         "Prepare the pixels yourself, or build the network with 3 channels."
     )
+
+
+def test_the_family_of_the_how_to_is_true(monkeypatch):
+    page = Path(__file__).parents[3] / "docs/how-to/add-an-architecture.md"
+    code = re.search(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)[1]
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
+    module = types.ModuleType("garden.architectures.tinynet")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(code, module.__dict__)
+    entry, summary = architectures.get("tinynet8"), summarize(architectures.build("tinynet8"))
+    assert entry.family == "tinynet"
+    assert (summary.trainable_parameters, summary.macs) == (entry.num_parameters, entry.macs)
+    assert [summary.row(endpoint.name).stride[0] for endpoint in entry.endpoints] == [2, 4]
+    assert architectures.build("tinynet8", num_classes=None).output_shape == (None, 8)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from garden import architectures
+from garden import architectures, weights
 from garden.weights import fetching, sources
 
 
@@ -23,13 +23,13 @@ def torch_or_skip():
     return torch
 
 
-def torch_logits(weights, images, *, stride_of_conv1, pools_after):
+def torch_logits(arrays, images, *, stride_of_conv1, pools_after):
     """The network written down plainly, from [kernel HWIO, bias] by Caffe's names."""
     torch = torch_or_skip()
     functional = torch.nn.functional
 
     def convolve(x, name, stride=1, padding=0):
-        kernel, bias = (torch.from_numpy(np.ascontiguousarray(array)) for array in weights[name])
+        kernel, bias = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays[name])
         return torch.relu(functional.conv2d(x, kernel.permute(3, 2, 0, 1), bias, stride=stride, padding=padding))
 
     x = convolve(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), "conv1", stride_of_conv1)
@@ -56,9 +56,9 @@ def test_version_1_1_equals_a_plain_torch_forward_pass_with_the_same_file(pretra
     network = pretrained("squeezenet1_1")
     # The file's hash was checked: Python's own unpickler is the independent reader here.
     with fetching.fetch(sources.SOURCES["squeezenet1_1"]["imagenet"]).open("rb") as stream:
-        weights = pickle.load(stream, encoding="latin1")
+        arrays = pickle.load(stream, encoding="latin1")
     images = np.random.default_rng(1).uniform(-120, 150, (2, 227, 227, 3)).astype(np.float32)
-    expected = torch_logits(weights, images, stride_of_conv1=2, pools_after=(1, 3, 5))
+    expected = torch_logits(arrays, images, stride_of_conv1=2, pools_after=(1, 3, 5))
     assert expected.std() > 0.1
     np.testing.assert_allclose(network(images), expected, rtol=1e-5, atol=1e-4)
 
@@ -88,3 +88,26 @@ def test_coffee_is_no_espresso_with_red_and_blue_exchanged(pretrained, photo):
         for pixels in (photo("coffee.png"), photo("coffee.png")[..., ::-1])
     )
     assert right > 0.9 > wrong
+
+
+# Where torchvision's list of modules has the fire modules: pools count, too.
+TORCHVISION = {
+    "squeezenet1_0": (3, 4, 5, 7, 8, 9, 10, 12),
+    "squeezenet1_1": (3, 4, 6, 7, 9, 10, 11, 12),
+}
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_takes_a_file_with_torchvisions_names(name, tmp_path):
+    theirs = architectures.build(name, num_classes=3, input_shape=(64, 64, 3))
+    modules = {"conv1": "features.0", "conv10": "classifier.1"}
+    for number, position in enumerate(TORCHVISION[name], start=2):
+        for ours, part in [("squeeze1x1", "squeeze"), ("expand1x1", "expand1x1"), ("expand3x3", "expand3x3")]:
+            modules[f"fire{number}_{ours}"] = f"features.{position}.{part}"
+    arrays = {}
+    for layer, module in modules.items():
+        kernel, bias = theirs.get_layer(layer).get_weights()
+        arrays[f"{module}.weight"], arrays[f"{module}.bias"] = kernel.transpose(3, 2, 0, 1), bias
+    np.savez(tmp_path / "theirs.npz", **arrays)
+    ours = architectures.build(name, num_classes=3, input_shape=(64, 64, 3), weights=tmp_path / "theirs.npz")
+    assert weights.fingerprint(ours) == weights.fingerprint(theirs)
