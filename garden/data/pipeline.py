@@ -43,7 +43,7 @@ def resized_images(files: Sequence[LabelledFile], image_spec: ImageSpec, *, batc
     """
 
     def load(image_bytes: tf.Tensor) -> tf.Tensor:
-        return image_spec.resize_pixels(decoding.decode_image(image_bytes))
+        return image_spec.resize_pixels(decoding.decode_compiled(image_bytes))
 
     def produce(problems: list[Problem]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         expected = 0
@@ -75,11 +75,11 @@ def load_pixels(files: Sequence[LabelledFile]) -> PixelStream:
 
     def produce(problems: list[Problem]) -> Iterator[tuple[int, np.ndarray]]:
         expected = 0
-        for index, pixels in _dataset(files, decoding.decode_image).prefetch(1).as_numpy_iterator():
-            yield from _second_try(files, range(expected, int(index)), decoding.decode_image, problems)
+        for index, pixels in _dataset(files, decoding.decode_compiled).prefetch(1).as_numpy_iterator():
+            yield from _second_try(files, range(expected, int(index)), decoding.decode_compiled, problems)
             yield int(index), pixels
             expected = int(index) + 1
-        yield from _second_try(files, range(expected, len(files)), decoding.decode_image, problems)
+        yield from _second_try(files, range(expected, len(files)), decoding.decode_compiled, problems)
 
     return PixelStream(produce)
 

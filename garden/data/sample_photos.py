@@ -104,6 +104,10 @@ def fetch_sample_photos(destination: Path, *, package: str | None = None, digits
         ) from error
 
 
+def _stamp_sources() -> dict[str, list[str]]:
+    return json.loads((Path(__file__).parent / "stamps13.json").read_text(encoding="utf-8"))
+
+
 def stamp_targets(sources: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Where each stamp goes: `class/name.png`, or `class/folder--name.png` where names would collide in a class.
 
@@ -172,8 +176,7 @@ def _appearing(destination: Path, package: str, source: str) -> Iterator[Path]:
 
 
 def _write_stamps(destination: Path) -> SamplePhotos:
-    sources = json.loads((Path(__file__).parent / "stamps13.json").read_text(encoding="utf-8"))
-    targets = stamp_targets(sources)
+    targets = stamp_targets(_stamp_sources())
     cached = cache_directory() / "sample-photos" / f"{STAMPS_PACKAGE}-{STAMPS_VERSION}.tar"
     source = f"{STAMPS_PACKAGE} {STAMPS_VERSION}"
     with tempfile.TemporaryDirectory() as scratch_name:
@@ -182,7 +185,7 @@ def _write_stamps(destination: Path) -> SamplePhotos:
             progress.say(f"fetching {STAMPS_PACKAGE} (161 MB) from Debian …")
             archive = _download_stamps(scratch)
             version = archive.name.split("_")[1]
-            if version == STAMPS_VERSION and _sha256(archive) != STAMPS_SHA256:
+            if version == STAMPS_VERSION and sha256_of(archive) != STAMPS_SHA256:
                 raise _Unavailable(f"{archive.name} arrived damaged: its sha256 is not the known one")
             if version != STAMPS_VERSION:
                 progress.say(f"{STAMPS_PACKAGE} is version {version}; garden knows {STAMPS_VERSION}.")
@@ -296,7 +299,8 @@ def _call(command: Sequence[str], folder: Path) -> None:
         raise _Unavailable(f"{Path(command[0]).name} took more than half an hour") from error
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Hash of a file, in hexadecimal."""
     with path.open("rb") as stream:
         digest = hashlib.sha256()
         while block := stream.read(1 << 20):

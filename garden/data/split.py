@@ -75,7 +75,7 @@ def split_image_folder(
         )
     bundles = _bundles(folder, seed, groups)
     chosen = _choose(bundles, validation)
-    rest = [bundle for bundle in bundles if bundle not in chosen]
+    rest = _without(bundles, chosen)
     present = _count_labels(chosen)
     for label, name in enumerate(folder.class_names):
         if not present[label]:
@@ -86,8 +86,7 @@ def split_image_folder(
             )
     # From the other end of the order, so that asking for a test split moves no picture out of validation.
     tested = _choose(rest[::-1], test / (1 - validation)) if test else []
-    rest = [bundle for bundle in rest if bundle not in tested]
-    return Split(_files(rest), _files(chosen), _files(tested))
+    return Split(_files(_without(rest, tested)), _files(chosen), _files(tested))
 
 
 def k_folds(
@@ -114,7 +113,7 @@ def k_folds(
         if not bundle.is_contradictory:
             fold = min(range(folds), key=lambda fold: _fullness(counts[fold], bundle))
             members[fold].append(bundle)
-            counts[fold] += bundle.labels
+            counts[fold].update(bundle.labels)
     for label, name in enumerate(folder.class_names):
         if not all(count[label] for count in counts):
             number = sum(not bundle.is_contradictory for bundle in bundles if label in bundle.labels)
@@ -122,7 +121,7 @@ def k_folds(
                 f"Class '{name}' of {folder.root} has {number} pictures that are not copies of one another; "
                 f"{folds} folds need at least {folds}. Ask for fewer folds, or add pictures of it."
             )
-    return [Split(_files(bundle for bundle in bundles if bundle not in fold), _files(fold)) for fold in members]
+    return [Split(_files(_without(bundles, fold)), _files(fold)) for fold in members]
 
 
 def group_by_stem(files: Iterable[LabelledFile]) -> dict[Path, str]:
@@ -147,7 +146,10 @@ def read_split_csv(path: Path) -> tuple[Split, tuple[str, ...]]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream, strict=True))
+            reader = csv.DictReader(stream, strict=True)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise ValueError("other columns")
+            rows = list(reader)
         class_names = tuple(sorted({row["label"] for row in rows}))
         sides: dict[str, list[LabelledFile]] = {"train": [], "validation": [], "test": []}
         for row in rows:
@@ -204,14 +206,19 @@ def _choose(bundles: Sequence[_Bundle], share: float) -> list[_Bundle]:
     for bundle in candidates:
         if fits(bundle) and leaves_some(bundle):
             chosen.append(bundle)
-            taken += bundle.labels
+            taken.update(bundle.labels)
     for label in sorted(totals):
         if not taken[label]:  # Every bundle is too large for the target: the smallest does the least harm.
             possible = [bundle for bundle in candidates if label in bundle.labels and leaves_some(bundle)]
             for bundle in sorted(possible, key=lambda bundle: len(bundle.files))[:1]:
                 chosen.append(bundle)
-                taken += bundle.labels
+                taken.update(bundle.labels)
     return chosen
+
+
+def _without(bundles: Iterable[_Bundle], taken: Iterable[_Bundle]) -> list[_Bundle]:
+    taken = frozenset(taken)
+    return [bundle for bundle in bundles if bundle not in taken]
 
 
 def _fullness(count: Counter[int], bundle: _Bundle) -> tuple[int, int]:
@@ -219,7 +226,10 @@ def _fullness(count: Counter[int], bundle: _Bundle) -> tuple[int, int]:
 
 
 def _count_labels(bundles: Iterable[_Bundle]) -> Counter[int]:
-    return sum((bundle.labels for bundle in bundles), Counter())
+    counts: Counter[int] = Counter()
+    for bundle in bundles:
+        counts.update(bundle.labels)
+    return counts
 
 
 def _files(bundles: Iterable[_Bundle]) -> tuple[LabelledFile, ...]:

@@ -92,7 +92,7 @@ def seen_by_pillow(image_bytes: bytes) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def make() -> SimpleNamespace:
+def pictures() -> SimpleNamespace:
     """The functions above."""
     return SimpleNamespace(
         colour_picture=colour_picture,

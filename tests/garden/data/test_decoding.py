@@ -69,37 +69,37 @@ def decode(request, in_a_data_set, in_an_export):
     return {"eagerly": eagerly, "in_a_data_set": in_a_data_set, "in_an_export": in_an_export}[request.param]
 
 
-def ycck(make):
+def ycck(pictures):
     """A CMYK JPEG whose Adobe marker says that its colours are YCCK."""
-    cmyk = make.encoded(make.colour_picture().convert("CMYK"), "JPEG", quality=95)
+    cmyk = pictures.encoded(pictures.colour_picture().convert("CMYK"), "JPEG", quality=95)
     position = cmyk.index(b"Adobe")
     return cmyk[: position + 11] + b"\x02" + cmyk[position + 12 :]
 
 
-def transparent_corner(make, **options):
-    picture = make.colour_picture().quantize(16)
+def transparent_corner(pictures, **options):
+    picture = pictures.colour_picture().quantize(16)
     return picture, {"transparency": picture.getpixel((0, 0)), **options}
 
 
-def palette_png(make):
-    picture, options = transparent_corner(make)
-    return make.encoded(picture, "PNG", **options)
+def palette_png(pictures):
+    picture, options = transparent_corner(pictures)
+    return pictures.encoded(picture, "PNG", **options)
 
 
-def transparent_gif(make):
-    picture, options = transparent_corner(make)
-    return make.encoded(picture, "GIF", **options)
+def transparent_gif(pictures):
+    picture, options = transparent_corner(pictures)
+    return pictures.encoded(picture, "GIF", **options)
 
 
-def animated_gif(make):
-    picture, options = transparent_corner(make)
-    frames = [make.colour_picture(seed).quantize(16) for seed in (7, 8)]
-    return make.encoded(picture, "GIF", save_all=True, append_images=frames, comment=b"hello", **options)
+def animated_gif(pictures):
+    picture, options = transparent_corner(pictures)
+    frames = [pictures.colour_picture(seed).quantize(16) for seed in (7, 8)]
+    return pictures.encoded(picture, "GIF", save_all=True, append_images=frames, comment=b"hello", **options)
 
 
-def bitmap_with_alpha(make):
+def bitmap_with_alpha(pictures):
     """32 bits with masks, alpha among them: a V4 header, which Pillow reads and does not write."""
-    picture = make.with_alpha(make.colour_picture())
+    picture = pictures.with_alpha(pictures.colour_picture())
     pixels = np.asarray(picture)[::-1, :, [2, 1, 0, 3]].tobytes()
     masks = struct.pack("<4I", 0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)
     header = struct.pack("<IiiHHIIiiII", 108, *picture.size, 1, 32, 3, len(pixels), 2835, 2835, 0, 0)
@@ -107,13 +107,13 @@ def bitmap_with_alpha(make):
     return b"BM" + struct.pack("<IHHI", 14 + 108 + len(pixels), 0, 0, 14 + 108) + header + pixels
 
 
-def bitmap_top_down(make):
-    flipped = make.encoded(make.colour_picture().transpose(Image.Transpose.FLIP_TOP_BOTTOM), "BMP")
+def bitmap_top_down(pictures):
+    flipped = pictures.encoded(pictures.colour_picture().transpose(Image.Transpose.FLIP_TOP_BOTTOM), "BMP")
     (height,) = struct.unpack_from("<i", flipped, 22)
     return flipped[:22] + struct.pack("<i", -height) + flipped[26:]
 
 
-def four_bit_bitmap(make):
+def four_bit_bitmap(pictures):
     """4 bits per pixel, an odd width, a palette of 16 colours."""
     width, height = 5, 3
     palette = b"".join(struct.pack("BBBB", 10 * i, 255 - 10 * i, 3 * i, 0) for i in range(16))
@@ -123,104 +123,113 @@ def four_bit_bitmap(make):
     return b"BM" + struct.pack("<IHHI", offset + len(rows), 0, 0, offset) + header + palette + rows
 
 
-def frames(make, **options):
-    pictures = [make.with_alpha(make.colour_picture(seed)) for seed in (0, 1, 2)]
-    return make.encoded(pictures[0], "WEBP", save_all=True, append_images=pictures[1:], **options)
+def frames(pictures, **options):
+    first, *others = [pictures.with_alpha(pictures.colour_picture(seed)) for seed in (0, 1, 2)]
+    return pictures.encoded(first, "WEBP", save_all=True, append_images=others, **options)
 
 
 # Name → (bytes, tolerance).
 CASES = {
-    "jpeg": (lambda make: make.encoded(make.colour_picture(), "JPEG", quality=90), JPEG_TOLERANCE),
+    "jpeg": (lambda pictures: pictures.encoded(pictures.colour_picture(), "JPEG", quality=90), JPEG_TOLERANCE),
     "jpeg progressive": (
-        lambda make: make.encoded(make.colour_picture(), "JPEG", progressive=True),
+        lambda pictures: pictures.encoded(pictures.colour_picture(), "JPEG", progressive=True),
         JPEG_TOLERANCE,
     ),
-    "jpeg 4:4:4": (lambda make: make.encoded(make.colour_picture(), "JPEG", subsampling=0), JPEG_TOLERANCE),
-    "jpeg grey": (lambda make: make.encoded(make.colour_picture().convert("L"), "JPEG"), JPEG_TOLERANCE),
-    "jpeg cmyk": (lambda make: make.encoded(make.colour_picture().convert("CMYK"), "JPEG"), JPEG_TOLERANCE),
+    "jpeg 4:4:4": (lambda pictures: pictures.encoded(pictures.colour_picture(), "JPEG", subsampling=0), JPEG_TOLERANCE),
+    "jpeg grey": (lambda pictures: pictures.encoded(pictures.colour_picture().convert("L"), "JPEG"), JPEG_TOLERANCE),
+    "jpeg cmyk": (lambda pictures: pictures.encoded(pictures.colour_picture().convert("CMYK"), "JPEG"), JPEG_TOLERANCE),
     "jpeg ycck": (ycck, JPEG_TOLERANCE),
-    "png rgb": (lambda make: make.encoded(make.colour_picture(), "PNG"), 0),
-    "png rgba": (lambda make: make.encoded(make.with_alpha(make.colour_picture()), "PNG"), 0),
-    "png grey": (lambda make: make.encoded(make.colour_picture().convert("L"), "PNG"), 0),
+    "png rgb": (lambda pictures: pictures.encoded(pictures.colour_picture(), "PNG"), 0),
+    "png rgba": (lambda pictures: pictures.encoded(pictures.with_alpha(pictures.colour_picture()), "PNG"), 0),
+    "png grey": (lambda pictures: pictures.encoded(pictures.colour_picture().convert("L"), "PNG"), 0),
     "png grey with alpha": (
-        lambda make: make.encoded(make.with_alpha(make.colour_picture()).convert("LA"), "PNG"),
+        lambda pictures: pictures.encoded(pictures.with_alpha(pictures.colour_picture()).convert("LA"), "PNG"),
         0,
     ),
-    "png palette": (lambda make: make.encoded(make.colour_picture().quantize(200), "PNG"), 0),
-    "png palette of 2 bits": (lambda make: make.encoded(make.colour_picture().quantize(4), "PNG", bits=2), 0),
+    "png palette": (lambda pictures: pictures.encoded(pictures.colour_picture().quantize(200), "PNG"), 0),
+    "png palette of 2 bits": (
+        lambda pictures: pictures.encoded(pictures.colour_picture().quantize(4), "PNG", bits=2),
+        0,
+    ),
     "png palette transparent": (palette_png, 0),
-    "png black and white": (lambda make: make.encoded(make.colour_picture().convert("1"), "PNG"), 0),
-    "png grey of 2 bits": (lambda make: make.raw_png(4, [b"\x1b", b"\xe4"], depth=2, colour_type=0), 0),
+    "png black and white": (lambda pictures: pictures.encoded(pictures.colour_picture().convert("1"), "PNG"), 0),
+    "png grey of 2 bits": (lambda pictures: pictures.raw_png(4, [b"\x1b", b"\xe4"], depth=2, colour_type=0), 0),
     "png rgb with a transparent colour": (
-        lambda make: make.encoded(make.colour_picture(), "PNG", transparency=make.colour_picture().getpixel((5, 5))),
+        lambda pictures: pictures.encoded(
+            pictures.colour_picture(), "PNG", transparency=pictures.colour_picture().getpixel((5, 5))
+        ),
         0,
     ),
     "png grey with a transparent colour": (
-        lambda make: make.encoded(
-            make.colour_picture().convert("L"),
+        lambda pictures: pictures.encoded(
+            pictures.colour_picture().convert("L"),
             "PNG",
-            transparency=make.colour_picture().convert("L").getpixel((5, 5)),
+            transparency=pictures.colour_picture().convert("L").getpixel((5, 5)),
         ),
         0,
     ),
     "png grey of 16 bits": (
-        lambda make: make.encoded(Image.fromarray(np.arange(2400, dtype=np.uint16).reshape(40, 60) * 27), "PNG"),
+        lambda pictures: pictures.encoded(
+            Image.fromarray(np.arange(2400, dtype=np.uint16).reshape(40, 60) * 27), "PNG"
+        ),
         0,
     ),
     "png rgb of 16 bits": (
-        lambda make: make.raw_png(1, [bytes([18, 244, 86, 120, 154, 188])], depth=16, colour_type=2),
+        lambda pictures: pictures.raw_png(1, [bytes([18, 244, 86, 120, 154, 188])], depth=16, colour_type=2),
         0,
     ),
     "png rgba of 16 bits": (
-        lambda make: make.raw_png(1, [bytes([18, 244, 86, 120, 154, 188, 100, 255])], depth=16, colour_type=6),
+        lambda pictures: pictures.raw_png(1, [bytes([18, 244, 86, 120, 154, 188, 100, 255])], depth=16, colour_type=6),
         0,
     ),
-    "gif": (lambda make: make.encoded(make.colour_picture().quantize(64), "GIF"), 0),
+    "gif": (lambda pictures: pictures.encoded(pictures.colour_picture().quantize(64), "GIF"), 0),
     "gif transparent": (transparent_gif, 0),
     "gif animated": (animated_gif, 0),
-    "bmp 1 bit": (lambda make: make.encoded(make.colour_picture().convert("1"), "BMP"), 0),
+    "bmp 1 bit": (lambda pictures: pictures.encoded(pictures.colour_picture().convert("1"), "BMP"), 0),
     "bmp 4 bits": (four_bit_bitmap, 0),
-    "bmp 8 bits": (lambda make: make.encoded(make.colour_picture(width=61).quantize(256), "BMP"), 0),
-    "bmp 24 bits": (lambda make: make.encoded(make.colour_picture(width=61), "BMP"), 0),
+    "bmp 8 bits": (lambda pictures: pictures.encoded(pictures.colour_picture(width=61).quantize(256), "BMP"), 0),
+    "bmp 24 bits": (lambda pictures: pictures.encoded(pictures.colour_picture(width=61), "BMP"), 0),
     "bmp 24 bits top down": (bitmap_top_down, 0),
-    "bmp 32 bits": (lambda make: make.encoded(make.with_alpha(make.colour_picture()), "BMP"), 0),
+    "bmp 32 bits": (lambda pictures: pictures.encoded(pictures.with_alpha(pictures.colour_picture()), "BMP"), 0),
     "bmp 32 bits with alpha": (bitmap_with_alpha, 0),
-    "webp": (lambda make: make.encoded(make.colour_picture(), "WEBP", quality=90), JPEG_TOLERANCE),
-    "webp lossless": (lambda make: make.encoded(make.colour_picture(), "WEBP", lossless=True), 0),
+    "webp": (lambda pictures: pictures.encoded(pictures.colour_picture(), "WEBP", quality=90), JPEG_TOLERANCE),
+    "webp lossless": (lambda pictures: pictures.encoded(pictures.colour_picture(), "WEBP", lossless=True), 0),
     "webp alpha": (
-        lambda make: make.encoded(make.with_alpha(make.colour_picture()), "WEBP", lossless=True, exact=True),
+        lambda pictures: pictures.encoded(
+            pictures.with_alpha(pictures.colour_picture()), "WEBP", lossless=True, exact=True
+        ),
         0,
     ),
-    "webp animated": (lambda make: frames(make, lossless=True), 0),
+    "webp animated": (lambda pictures: frames(pictures, lossless=True), 0),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_pixels_are_those_of_pillow(name, make, decode):
+def test_pixels_are_those_of_pillow(name, pictures, decode):
     produce, tolerance = CASES[name]
-    image_bytes = produce(make)
-    expected = make.seen_by_pillow(image_bytes)
+    image_bytes = produce(pictures)
+    expected = pictures.seen_by_pillow(image_bytes)
     pixels = decode(image_bytes)
     assert pixels.dtype == np.uint8 and pixels.shape == expected.shape
     assert np.abs(pixels.astype(int) - expected).max() <= tolerance
 
 
-def test_transparent_pixels_show_the_background_exactly(make, decode):
-    pixels = decode(make.encoded(make.with_alpha(make.colour_picture()), "PNG"))
+def test_transparent_pixels_show_the_background_exactly(pictures, decode):
+    pixels = decode(pictures.encoded(pictures.with_alpha(pictures.colour_picture()), "PNG"))
     assert (pixels[:, :20] == BACKGROUND_RGB).all()
     # Half transparent, on paper: alpha 100 of 255.
     picture = Image.new("RGBA", (1, 1), (10, 20, 30, 100))
-    assert decode(make.encoded(picture, "PNG")).tolist() == [[[159, 163, 167]]]
+    assert decode(pictures.encoded(picture, "PNG")).tolist() == [[[159, 163, 167]]]
 
 
-def test_grey_of_few_bits_with_a_transparent_value(make, decode):
-    chunk = make.png_chunk(b"tRNS", b"\x00\x01")  # Of the values 0, 1, 2, 3 the second.
-    pixels = decode(make.raw_png(4, [b"\x1b"], depth=2, colour_type=0, extra=chunk))
+def test_grey_of_few_bits_with_a_transparent_value(pictures, decode):
+    chunk = pictures.png_chunk(b"tRNS", b"\x00\x01")  # Of the values 0, 1, 2, 3 the second.
+    pixels = decode(pictures.raw_png(4, [b"\x1b"], depth=2, colour_type=0, extra=chunk))
     assert pixels[0, :, 0].tolist() == [0, 255, 170, 255]
 
 
-def test_a_gif_whose_frame_is_smaller_than_its_canvas(make, decode):
-    gif = bytearray(make.encoded(Image.new("RGB", (4, 3), (200, 0, 0)).quantize(2), "GIF"))
+def test_a_gif_whose_frame_is_smaller_than_its_canvas(pictures, decode):
+    gif = bytearray(pictures.encoded(Image.new("RGB", (4, 3), (200, 0, 0)).quantize(2), "GIF"))
     frame = gif.index(b"\x2c\x00\x00\x00\x00\x04\x00\x03\x00")
     gif[6:10] = struct.pack("<HH", 8, 6)  # The canvas.
     gif[frame + 1 : frame + 5] = struct.pack("<HH", 2, 1)  # Left and top of the frame.
@@ -232,63 +241,63 @@ def test_a_gif_whose_frame_is_smaller_than_its_canvas(make, decode):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("order", ["<", ">"], ids=["little endian", "big endian"])
 @pytest.mark.parametrize("encoding", ["JPEG", "PNG", "WEBP"])
-def test_all_eight_orientations(orientation, order, encoding, make, decode):
-    exif = b"Exif\x00\x00" + make.tiff(orientation, order=order)
+def test_all_eight_orientations(orientation, order, encoding, pictures, decode):
+    exif = b"Exif\x00\x00" + pictures.tiff(orientation, order=order)
     options = {"lossless": True} if encoding == "WEBP" else {}
-    image_bytes = make.encoded(make.colour_picture(), encoding, exif=exif, **options)
-    expected = make.seen_by_pillow(image_bytes)
+    image_bytes = pictures.encoded(pictures.colour_picture(), encoding, exif=exif, **options)
+    expected = pictures.seen_by_pillow(image_bytes)
     assert expected.shape == ((60, 40, 3) if orientation >= 5 else (40, 60, 3))
     difference = np.abs(decode(image_bytes).astype(int) - expected)
     assert difference.max() <= (JPEG_TOLERANCE if encoding == "JPEG" else 0)
 
 
-def turned(make, image_bytes):
+def turned(pictures, image_bytes):
     """What the picture looks like, if orientation 6 was found and applied."""
-    return np.rot90(make.seen_by_pillow(image_bytes), k=-1)
+    return np.rot90(pictures.seen_by_pillow(image_bytes), k=-1)
 
 
-def test_exif_is_found_behind_other_segments(make, decode):
-    plain = make.encoded(make.colour_picture(), "JPEG")
+def test_exif_is_found_behind_other_segments(pictures, decode):
+    plain = pictures.encoded(pictures.colour_picture(), "JPEG")
     segments = [
         (0xE1, b"http://ns.adobe.com/xap/1.0/\x00" + b" " * 30_000),
         (0xE2, b"ICC_PROFILE\x00\x01\x01" + bytes(range(256)) * 100),
-        (0xE1, b"Exif\x00\x00" + make.tiff(6, field_type=4, order=">")),
+        (0xE1, b"Exif\x00\x00" + pictures.tiff(6, field_type=4, order=">")),
     ]
-    image_bytes = make.jpeg_with_segments(plain, *segments)
-    np.testing.assert_allclose(decode(image_bytes), turned(make, plain), atol=JPEG_TOLERANCE)
+    image_bytes = pictures.jpeg_with_segments(plain, *segments)
+    np.testing.assert_allclose(decode(image_bytes), turned(pictures, plain), atol=JPEG_TOLERANCE)
 
 
-def test_exif_whose_directory_stands_behind_its_thumbnail(make, decode):
-    plain = make.encoded(make.colour_picture(), "JPEG")
-    thumbnail = make.encoded(make.colour_picture(5, height=8, width=8), "JPEG")
+def test_exif_whose_directory_stands_behind_its_thumbnail(pictures, decode):
+    plain = pictures.encoded(pictures.colour_picture(), "JPEG")
+    thumbnail = pictures.encoded(pictures.colour_picture(5, height=8, width=8), "JPEG")
     start = 8 + len(thumbnail)
-    data = b"II" + struct.pack("<HI", 42, start) + thumbnail + make.tiff(6)[8:]
-    image_bytes = make.jpeg_with_segments(plain, (0xE1, b"Exif\x00\x00" + data))
-    np.testing.assert_allclose(decode(image_bytes), turned(make, plain), atol=JPEG_TOLERANCE)
+    data = b"II" + struct.pack("<HI", 42, start) + thumbnail + pictures.tiff(6)[8:]
+    image_bytes = pictures.jpeg_with_segments(plain, (0xE1, b"Exif\x00\x00" + data))
+    np.testing.assert_allclose(decode(image_bytes), turned(pictures, plain), atol=JPEG_TOLERANCE)
 
 
-def test_the_orientation_of_a_second_picture_behind_the_first_does_not_count(make, decode):
-    plain = make.encoded(make.colour_picture(), "JPEG")
-    second = make.encoded(make.colour_picture(1), "JPEG", exif=b"Exif\x00\x00" + make.tiff(6))
-    np.testing.assert_allclose(decode(plain + second), make.seen_by_pillow(plain), atol=JPEG_TOLERANCE)
+def test_the_orientation_of_a_second_picture_behind_the_first_does_not_count(pictures, decode):
+    plain = pictures.encoded(pictures.colour_picture(), "JPEG")
+    second = pictures.encoded(pictures.colour_picture(1), "JPEG", exif=b"Exif\x00\x00" + pictures.tiff(6))
+    np.testing.assert_allclose(decode(plain + second), pictures.seen_by_pillow(plain), atol=JPEG_TOLERANCE)
 
 
-def test_exif_behind_the_pixels_of_a_large_png(make, decode):
+def test_exif_behind_the_pixels_of_a_large_png(pictures, decode):
     noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3)).astype(np.uint8)
     rows = [row.tobytes() for row in noise]
-    chunk = make.png_chunk(b"eXIf", make.tiff(6))
-    image_bytes = make.raw_png(300, rows, depth=8, colour_type=2, behind=chunk)
+    chunk = pictures.png_chunk(b"eXIf", pictures.tiff(6))
+    image_bytes = pictures.raw_png(300, rows, depth=8, colour_type=2, behind=chunk)
     assert len(image_bytes) > 128 * 1024
     np.testing.assert_array_equal(decode(image_bytes), np.rot90(noise, k=-1))
 
 
-def test_exif_of_a_webp_in_the_words_of_jpeg(make, decode):
-    image_bytes = make.encoded(make.colour_picture(), "WEBP", lossless=True, exif=make.tiff(6))
+def test_exif_of_a_webp_in_the_words_of_jpeg(pictures, decode):
+    image_bytes = pictures.encoded(pictures.colour_picture(), "WEBP", lossless=True, exif=pictures.tiff(6))
     start = image_bytes.index(b"EXIF")
-    content = b"Exif\x00\x00" + make.tiff(6)
+    content = b"Exif\x00\x00" + pictures.tiff(6)
     repeated = image_bytes[:start] + b"EXIF" + struct.pack("<I", len(content)) + content + b"\x00" * (len(content) % 2)
     repeated = repeated[:4] + struct.pack("<I", len(repeated) - 8) + repeated[8:]
-    np.testing.assert_array_equal(decode(repeated), np.rot90(np.asarray(make.colour_picture()), k=-1))
+    np.testing.assert_array_equal(decode(repeated), np.rot90(np.asarray(pictures.colour_picture()), k=-1))
 
 
 BROKEN_EXIF = {
@@ -306,33 +315,33 @@ BROKEN_EXIF = {
 
 
 @pytest.mark.parametrize("name", BROKEN_EXIF)
-def test_malformed_exif_leaves_the_picture_as_it_is(name, make, decode):
+def test_malformed_exif_leaves_the_picture_as_it_is(name, pictures, decode):
     made = {
-        "value 0": make.tiff(0),
-        "value 9": make.tiff(9),
-        "a text for a value": make.tiff(6, field_type=2),
+        "value 0": pictures.tiff(0),
+        "value 9": pictures.tiff(9),
+        "a text for a value": pictures.tiff(6, field_type=2),
     }
-    plain = make.encoded(make.colour_picture(), "JPEG")
+    plain = pictures.encoded(pictures.colour_picture(), "JPEG")
     content = b"Exif\x00\x00" + (made.get(name) or BROKEN_EXIF[name])
-    image_bytes = make.jpeg_with_segments(plain, (0xE1, content))
-    np.testing.assert_allclose(decode(image_bytes), make.seen_by_pillow(plain), atol=JPEG_TOLERANCE)
+    image_bytes = pictures.jpeg_with_segments(plain, (0xE1, content))
+    np.testing.assert_allclose(decode(image_bytes), pictures.seen_by_pillow(plain), atol=JPEG_TOLERANCE)
 
 
 @settings(max_examples=150, deadline=None)
 @given(content=st.binary(max_size=200), valid_start=st.booleans())
-def test_no_exif_data_makes_a_picture_fail(content, valid_start, make):
-    plain = make.encoded(make.colour_picture(height=8, width=8), "JPEG")
+def test_no_exif_data_makes_a_picture_fail(content, valid_start, pictures):
+    plain = pictures.encoded(pictures.colour_picture(height=8, width=8), "JPEG")
     start = b"Exif\x00\x00" + (b"MM\x00*\x00\x00\x00\x08" if valid_start else b"")
-    pixels = decoding.decode_compiled(tf.constant(make.jpeg_with_segments(plain, (0xE1, start + content))))
+    pixels = decoding.decode_compiled(tf.constant(pictures.jpeg_with_segments(plain, (0xE1, start + content))))
     assert pixels.shape == (8, 8, 3)
 
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_damage_is_an_invalid_argument_and_nothing_worse(data, make):
+def test_damage_is_an_invalid_argument_and_nothing_worse(data, pictures):
     """One byte of a picture changes, or its end is missing: it decodes, or fails as served graphs may fail."""
     name = data.draw(st.sampled_from(["gif animated", "bmp 8 bits", "png rgba", "webp alpha", "jpeg"]))
-    image_bytes = bytearray(CASES[name][0](make))
+    image_bytes = bytearray(CASES[name][0](pictures))
     position = data.draw(st.integers(0, len(image_bytes) - 1))
     if data.draw(st.booleans()):
         del image_bytes[position:]
@@ -361,8 +370,8 @@ def test_bytes_that_are_no_picture_are_an_invalid_argument(name, decode):
 
 
 @pytest.mark.parametrize("encoding", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
-def test_a_picture_that_ends_too_early_is_an_invalid_argument(encoding, make, decode):
-    image_bytes = make.encoded(make.colour_picture(), encoding)
+def test_a_picture_that_ends_too_early_is_an_invalid_argument(encoding, pictures, decode):
+    image_bytes = pictures.encoded(pictures.colour_picture(), encoding)
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode(image_bytes[: len(image_bytes) // 2])
 
@@ -411,8 +420,8 @@ def test_decompression_bombs_are_refused_before_they_unpack(name, decode):
     assert problem is not None and problem.endswith("garden reads at most 120 megapixels. Make it smaller.")
 
 
-def test_problem_sentences_of_pictures_that_do_not_decode(make):
-    good = make.encoded(make.colour_picture(), "PNG")
+def test_problem_sentences_of_pictures_that_do_not_decode(pictures):
+    good = pictures.encoded(pictures.colour_picture(), "PNG")
     assert decoding.decode_problem(good) is None
     # The header is whole, so only decoding finds it out.
     assert decoding.inspect_bytes(good[:-30]).problem is None

@@ -64,20 +64,20 @@ def test_what_is_no_picture_is_refused_by_name(kind):
 
 
 @pytest.mark.parametrize("encoding, kind", [("JPEG",) * 2, ("PNG",) * 2, ("GIF",) * 2, ("BMP",) * 2, ("WEBP", "WebP")])
-def test_facts_of_a_picture(encoding, kind, make):
-    image_bytes = make.encoded(make.colour_picture(), encoding)
+def test_facts_of_a_picture(encoding, kind, pictures):
+    image_bytes = pictures.encoded(pictures.colour_picture(), encoding)
     mode = "P" if encoding == "GIF" else "RGB"
     assert inspect_bytes(image_bytes) == ImageFacts(kind, width=60, height=40, mode=mode)
     assert sniff_format(image_bytes) == kind
 
 
-def test_orientation_and_animation_are_told(make):
-    jpeg = make.encoded(make.colour_picture(), "JPEG", exif=b"Exif\x00\x00" + make.tiff(6))
+def test_orientation_and_animation_are_told(pictures):
+    jpeg = pictures.encoded(pictures.colour_picture(), "JPEG", exif=b"Exif\x00\x00" + pictures.tiff(6))
     assert inspect_bytes(jpeg).orientation == 6
-    png = make.encoded(make.colour_picture(), "PNG", exif=make.tiff(8))
+    png = pictures.encoded(pictures.colour_picture(), "PNG", exif=pictures.tiff(8))
     assert inspect_bytes(png).orientation == 8
-    frames = [make.colour_picture(seed) for seed in (1, 2)]
-    webp = make.encoded(make.colour_picture(), "WEBP", save_all=True, append_images=frames)
+    frames = [pictures.colour_picture(seed) for seed in (1, 2)]
+    webp = pictures.encoded(pictures.colour_picture(), "WEBP", save_all=True, append_images=frames)
     assert inspect_bytes(webp).is_animated
 
 
@@ -85,22 +85,22 @@ def test_text_whose_first_kilobyte_ends_inside_a_character_is_text():
     assert sniff_format(b"x" * 1023 + "é".encode() + b"yz") == "text"
 
 
-def test_a_header_that_is_cut_off(make):
-    assert inspect_bytes(make.encoded(make.colour_picture(), "PNG")[:20]).problem == (
+def test_a_header_that_is_cut_off(pictures):
+    assert inspect_bytes(pictures.encoded(pictures.colour_picture(), "PNG")[:20]).problem == (
         "the PNG header is damaged or incomplete. Fetch or save it again, or remove it."
     )
 
 
-def test_too_many_pixels(make, monkeypatch):
+def test_too_many_pixels(pictures, monkeypatch):
     monkeypatch.setattr(image_facts, "MAXIMUM_PIXELS", 2_000_000)
-    image_bytes = make.encoded(Image.new("1", (2001, 1000)), "PNG")
+    image_bytes = pictures.encoded(Image.new("1", (2001, 1000)), "PNG")
     assert inspect_bytes(image_bytes).problem == (
         "it has 2001 × 1000 pixels; garden reads at most 2 megapixels. Make it smaller."
     )
 
 
-def test_kinds_of_jpeg_that_few_programs_read(make):
-    jpeg = bytearray(make.encoded(make.colour_picture(), "JPEG"))
+def test_kinds_of_jpeg_that_few_programs_read(pictures):
+    jpeg = bytearray(pictures.encoded(pictures.colour_picture(), "JPEG"))
     frame = jpeg.index(b"\xff\xc0")
     lossless = bytes(jpeg[: frame + 1]) + b"\xc3" + bytes(jpeg[frame + 2 :])
     assert inspect_bytes(lossless).problem == (
@@ -108,8 +108,8 @@ def test_kinds_of_jpeg_that_few_programs_read(make):
     )
 
 
-def test_kinds_of_bmp_that_are_not_read(make):
-    bitmap = make.encoded(make.colour_picture(), "BMP")
+def test_kinds_of_bmp_that_are_not_read(pictures):
+    bitmap = pictures.encoded(pictures.colour_picture(), "BMP")
     compressed = bitmap[:28] + struct.pack("<HI", 8, 1) + bitmap[34:]
     assert inspect_bytes(compressed).problem == (
         "it is a BMP of 8 bits with compression 1; garden reads uncompressed BMP of 1, 4, 8, 24 and 32 bits. "

@@ -55,7 +55,7 @@ def test_what_file_managers_leave_behind_is_passed_over(photos):
     assert len(folder.files) == 18 and folder.problems == () and len(folder.class_names) == 3
 
 
-def test_broken_files_are_named_and_the_rest_is_used(photos, make):
+def test_broken_files_are_named_and_the_rest_is_used(photos, pictures):
     (photos / "cat/empty.jpg").write_bytes(b"")
     (photos / "cat/notes.txt").write_text("a list of cats", encoding="utf-8")
     (photos / "dog/scan.jpg").write_bytes(b"II*\x00" + bytes(30))
@@ -74,9 +74,9 @@ def test_broken_files_are_named_and_the_rest_is_used(photos, make):
     assert folder.files_per_class() == (10, 5, 3)
 
 
-def test_the_content_decides_whatever_the_extension_says(photos, make):
+def test_the_content_decides_whatever_the_extension_says(photos, pictures):
     (photos / "cat/really_a_png.jpg").write_bytes((photos / "cat/0.png").read_bytes())
-    (photos / "cat/no_extension").write_bytes(make.encoded(make.colour_picture(), "WEBP"))
+    (photos / "cat/no_extension").write_bytes(pictures.encoded(pictures.colour_picture(), "WEBP"))
     folder = scan_image_folder(photos)
     assert folder.problems == () and folder.files_per_class() == (12, 5, 3)
 
