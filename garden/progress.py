@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -72,7 +72,7 @@ def track(
         total: Number of items, where `len` cannot tell.
         unit: What an item is.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with Counter(label, total=total, unit=unit) as counter:
         for item in items:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from garden.training import config as training_config
 
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--architecture", required=True, metavar="NAME", help="a network of `garden list`")
     parser.add_argument("--output", required=True, type=Path, metavar="RUN", help="directory of the run")
 
-    def option(group: argparse._ArgumentGroup, flag: str, name: str, help_text: str, **options: object) -> None:
+    def option(group: argparse._ArgumentGroup, flag: str, name: str, help_text: str, **options: Any) -> None:
         options.setdefault("type", type(default[name]) if default[name] is not None else float)
         options.setdefault("metavar", "X" if options["type"] is float else "N")
         shown = "" if default[name] is None else f" (default: {default[name]})"
@@ -63,6 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option(split, "--validation", "validation", "share held out to choose, stop and calibrate by")
     option(split, "--test", "test", "share held out for the final figures only")
     option(split, "--folds", "folds", "cross-validate with this many folds, one run each")
+    option(
+        split,
+        "--group-by",
+        "group_by",
+        "stem keeps pictures of the same file name in different folders on one side",
+        choices=training_config.GROUPINGS,
+        metavar="WHAT",
+    )
 
     phases = parser.add_argument_group("phases")
     option(phases, "--head-epochs", "head_epochs", "epochs in which only the head trains")

@@ -15,6 +15,7 @@ from garden.data import augmentation, decoding, pipeline
 from garden.data.image_folder import LabelledFile, Problem
 from garden.image_spec import ImageSpec
 from garden.training.activation_cache import ActivationCache
+from garden.training.phase import Indices
 
 BATCH_SIZE = 32
 THUMBNAIL_SIZE = 64
@@ -122,7 +123,7 @@ class CachedActivations:
             outputs = self.extractor.outputs(self.extractor.view_images(images[wanted], files, view))
             self.cache.append([self.extractor.key(file, view) for file in files], outputs)
 
-    def rows(self, image_indices: Sequence[int], views: Sequence[int], output: str) -> np.ndarray:
+    def rows(self, image_indices: Indices, views: Indices, output: str) -> np.ndarray:
         """Shape `(len(image_indices), …)`; `output` is "boundary", "features" or "thumbnail"."""
         keys = [self.extractor.key(self.files[index], view) for index, view in zip(image_indices, views, strict=True)]
         return self.cache.gather(keys, output)
@@ -144,7 +145,7 @@ class ComputedActivations:
             input_signature=[tf.TensorSpec((), tf.string)],
         )
 
-    def rows(self, image_indices: Sequence[int], views: Sequence[int], output: str) -> np.ndarray:
+    def rows(self, image_indices: Indices, views: Indices, output: str) -> np.ndarray:
         """Shape `(len(image_indices), …)`; `output` is "boundary", "features" or "thumbnail"."""
         parts = []
         for start in range(0, len(image_indices), BATCH_SIZE):
@@ -152,7 +153,7 @@ class ComputedActivations:
             parts.append(self.extractor.outputs(self._images(files, views[start : start + BATCH_SIZE]))[output])
         return np.concatenate(parts)
 
-    def _images(self, files: Sequence[LabelledFile], views: Sequence[int]) -> np.ndarray:
+    def _images(self, files: Sequence[LabelledFile], views: Indices) -> np.ndarray:
         images = np.stack([self._load(tf.constant(file.path.read_bytes())).numpy() for file in files])
         for view in set(views):
             chosen = [row for row, its_view in enumerate(views) if its_view == view]

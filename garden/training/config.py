@@ -13,6 +13,7 @@ from garden.errors import UsageError
 AUGMENTATIONS = ("none", "light", "heavy")
 MIXES = ("none", "mixup", "cutmix")
 CLASS_WEIGHTS = ("none", "balanced")
+GROUPINGS = ("none", "stem")
 RESIZES = ("stretch", "pad", "crop")
 
 
@@ -30,6 +31,8 @@ class TrainingConfig:
         test: Share of the images held out for the final figures only.
         folds: Number of folds of a cross-validation; 0 for one split.
         fold: Which fold is held out, from 0; only with `folds`.
+        group_by: "stem" keeps pictures of the same file name, whatever their folder, on one side; "none" only
+            duplicates.
         unfreeze: First endpoint that trains in the second phase; "auto", "none" or "all".
         head_epochs: Passes over the training images while only the head trains.
         late_epochs: Passes while the late convolutions train as well.
@@ -66,6 +69,7 @@ class TrainingConfig:
     test: float = 0.0
     folds: int = 0
     fold: int = 0
+    group_by: str = "none"
     unfreeze: str = "auto"
     head_epochs: int = 20
     late_epochs: int = 10
@@ -93,6 +97,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _choice("--augmentation", self.augmentation, AUGMENTATIONS)
         _choice("--resize", self.resize, RESIZES)
+        _choice("--group-by", self.group_by, GROUPINGS)
         _choice("--mix", self.mix, MIXES)
         _choice("--class-weights", self.class_weights, CLASS_WEIGHTS)
         _range("--validation", self.validation, 0.0, 0.9, open_low=True)

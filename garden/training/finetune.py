@@ -182,9 +182,12 @@ class _Finetuning:
 
     def _split(self, folder: ImageFolder) -> split.Split:
         config = self.config
+        groups = split.group_by_stem(folder.files) if config.group_by == "stem" else None
         if config.folds:
-            return split.k_folds(folder, folds=config.folds, seed=config.seed)[config.fold]
-        return split.split_image_folder(folder, validation=config.validation, test=config.test, seed=config.seed)
+            return split.k_folds(folder, folds=config.folds, seed=config.seed, groups=groups)[config.fold]
+        return split.split_image_folder(
+            folder, validation=config.validation, test=config.test, seed=config.seed, groups=groups
+        )
 
     def _network(self) -> tuple[keras.Model, weights.WeightsReport | None]:
         network = self._build()
@@ -304,25 +307,33 @@ class _Finetuning:
                 labels=self.folder.class_names,
             )
             if saved is None:
-                self._write_training_images()
+                self._write_training_images(self.writer)
         phases = self._phase_names()
-        start = 0
-        if saved is not None:
-            start = phases.index(position["phase"])
-            if position["epoch"] == 0 and start:
-                self._assign_head(arrays)
-        phase = None
-        for name in phases[start:]:
-            phase = self._make_phase(name)
-            if saved is not None and name == position["phase"] and position["epoch"]:
-                phase.restore(position, arrays)
-            elif phase.peak_rate is None:
-                self._find_rate(phase)
-            self._run_phase(phase)
-            following = phases[phases.index(name) + 1 :]
-            if following:
-                self._checkpoint({"phase": following[0], "epoch": 0}, self._head_arrays())
-        return phase
+        if saved is None:
+            return self._run_phases(phases)
+        remaining = phases[phases.index(position["phase"]) :]
+        if position["epoch"]:
+            return self._run_phases(remaining, restore_from=saved)
+        self._assign_head(arrays)
+        return self._run_phases(remaining)
+
+    def _run_phases(
+        self,
+        names: Sequence[str],
+        *,
+        restore_from: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None,
+    ) -> Phase:
+        """Run phases one after the other, the first perhaps from within; returns the last."""
+        phase = self._make_phase(names[0])
+        if restore_from is not None:
+            phase.restore(*restore_from)
+        elif phase.peak_rate is None:
+            self._find_rate(phase)
+        self._run_phase(phase)
+        if len(names) == 1:
+            return phase
+        self._checkpoint({"phase": names[1], "epoch": 0}, self._head_arrays())
+        return self._run_phases(names[1:])
 
     def _phase_names(self) -> list[str]:
         if self.config.from_scratch:
@@ -334,7 +345,11 @@ class _Finetuning:
 
     def _make_phase(self, name: str) -> Phase:
         config = self.config
-        shared = {"train": self.train_images, "validation": self.validation_images, "config": config}
+        shared: dict[str, Any] = {
+            "train": self.train_images,
+            "validation": self.validation_images,
+            "config": config,
+        }
         if name == "head":
             transfer.freeze_for_head(self.parts)
             return Phase(
@@ -409,12 +424,12 @@ class _Finetuning:
         for index, variable in enumerate(self.parts.head.weights):
             variable.assign(arrays[f"head{index}"])
 
-    def _write_training_images(self) -> None:
+    def _write_training_images(self, writer: RunWriter) -> None:
         files = self.split.train[:TRAINING_GRID_IMAGES]
         images = self.extractor.view_images(
             activations.resized(files, self.image_spec), files, min(1, self.config.num_views - 1)
         )
-        self.writer.training_images(images, np.array([file.label_index for file in files]), phase="training", step=0)
+        writer.training_images(images, np.array([file.label_index for file in files]), phase="training", step=0)
 
     # Afterwards ------------------------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ epoch alone. A run that was killed therefore ends with the weights of one that w
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import keras
@@ -23,10 +24,13 @@ RATE_FINDER_STEPS = 60
 RATE_FINDER_RANGE = (1e-6, 1.0)
 
 
+Indices = Sequence[int] | np.ndarray
+
+
 class Activations(Protocol):
     """What enters a part of the network, by image and view."""
 
-    def rows(self, image_indices: Sequence[int], views: Sequence[int], output: str) -> np.ndarray:
+    def rows(self, image_indices: Indices, views: Indices, output: str) -> np.ndarray:
         """Shape `(len(image_indices), …)`, float32."""
 
 
@@ -157,6 +161,8 @@ class Phase:
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: a short linear warm-up, then half a cosine down to zero."""
+        if self.peak_rate is None:
+            raise ValueError("`peak_rate` must be set, for example to what `find_rate` chooses. Received: None.")
         total = self.epochs * self.steps_per_epoch
         warmup = max(1, round(WARMUP_SHARE * total))
         if step < warmup:
@@ -232,15 +238,8 @@ class Phase:
         rates = np.logspace(low, high, RATE_FINDER_STEPS)
         smoothed: list[float] = []
         average = 0.0
-        epoch = -1
-        batches = iter(())
-        for step, rate in enumerate(rates):
-            try:
-                rows, targets = next(batches)
-            except StopIteration:
-                epoch += 1
-                batches = iter(self._batches(epoch))
-                rows, targets = next(batches)
+        endless = (batch for epoch in itertools.count() for batch in self._batches(epoch))
+        for step, (rate, (rows, targets)) in enumerate(zip(rates, endless, strict=False)):
             loss, _ = self._apply(rows, targets, float(rate))
             average = 0.9 * average + 0.1 * loss
             smoothed.append(average / (1 - 0.9 ** (step + 1)))
@@ -291,7 +290,7 @@ class Phase:
             "peak_rate": self.peak_rate,
         }
 
-    def _batches(self, epoch: int) -> Any:
+    def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         chance = np.random.default_rng([self.config.seed, _PHASE_NUMBERS[self.name], epoch])
         for generator in self._seed_generators:
             generator.state.assign(chance.integers(0, 2**31, size=2).astype(np.uint32))
@@ -311,12 +310,11 @@ class Phase:
         if self.config.mix == "none":
             return rows, targets
         partners = chance.permutation(len(rows))
-        share = chance.beta(self.config.mix_alpha, self.config.mix_alpha)
+        share = np.float32(chance.beta(self.config.mix_alpha, self.config.mix_alpha))
         if self.config.mix == "cutmix" and rows.ndim == 4:
-            return _cut_mix(rows, targets, partners, share, chance)
+            return _cut_mix(rows, targets, partners, float(share), chance)
         if self.config.mix == "cutmix":
             return rows, targets  # A feature vector has no region to cut out.
-        share = np.float32(share)
         return share * rows + (1 - share) * rows[partners], share * targets + (1 - share) * targets[partners]
 
     def _apply(self, rows: np.ndarray, targets: np.ndarray, rate: float) -> tuple[float, float]:

@@ -118,7 +118,7 @@ class RunDirectory:
         """
         header = json.dumps({**position, "format": CHECKPOINT_FORMAT})
         with atomic_files.replacing(self.path / "checkpoint.npz") as partial:
-            np.savez(partial, header=np.array(header), **arrays)
+            np.savez(partial, allow_pickle=False, header=np.array(header), **arrays)
 
     def load_checkpoint(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
         """What `save_checkpoint` wrote last; None at the beginning of a run."""

@@ -77,7 +77,7 @@ def write_projector(
             features = tf.reduce_mean(features, axis=[1, 2])
         return tf.cast(features, tf.float32), tf.nn.softmax(tf.cast(logits, tf.float32))
 
-    indices = np.concatenate([side.indices for side in images])[:PROJECTOR_IMAGES]
+    indices = np.concatenate([side.indices for side in images])[:PROJECTOR_IMAGES].tolist()
     activations = images[0].activations
     features, scores, thumbnails = [], [], []
     for start in range(0, len(indices), BATCH_SIZE):

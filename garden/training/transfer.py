@@ -82,7 +82,7 @@ def boundary_layer(network: keras.Model, architecture: Architecture, *, unfreeze
 
 
 def _auto_endpoint(network: keras.Model, endpoints: Sequence[str]) -> str:
-    macs = {row.name: row.macs for row in summarize(network).rows}
+    macs = {row.name: row.macs or 0 for row in summarize(network).rows}
     budget = AUTO_SHARE_OF_MACS * sum(macs.values())
     chosen = endpoints[-1]
     for position in range(len(endpoints) - 1, 0, -1):

@@ -141,9 +141,7 @@ def guide(arguments: argparse.Namespace) -> int:
     train = train.prefetch(tf.data.AUTOTUNE)
     validation = dataset(sides.validation).batch(BATCH_SIZE).prefetch(tf.data.AUTOTUNE)
 
-    backbone = garden.build(
-        arguments.architecture, num_classes=None, input_shape=spec.input_shape, weights="imagenet"
-    )
+    backbone = garden.build(arguments.architecture, num_classes=None, input_shape=spec.input_shape, weights="imagenet")
     backbone.trainable = False
     inputs = keras.Input(spec.input_shape)
     # mean and std are those of the preparation: the guide scales inside the model too.

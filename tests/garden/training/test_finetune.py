@@ -162,9 +162,7 @@ class _Killed(BaseException):
 
 
 @pytest.mark.parametrize("stop_at", [("head", 1), ("head", 3), ("late", 1)])
-def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(
-    make_config, tmp_path, monkeypatch, stop_at
-):
+def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(make_config, tmp_path, monkeypatch, stop_at):
     config = make_config(dropout_rate=0.3, ema=0.5)
     whole = finetune(config, tmp_path / "whole")
     run_epoch = Phase.run_epoch
@@ -211,9 +209,8 @@ def test_two_processes_do_not_share_a_run(make_config, tmp_path):
     from garden.training.run_directory import RunDirectory
 
     config = make_config()
-    with RunDirectory(tmp_path / "run", config):
-        with pytest.raises(RunError) as error:
-            finetune(config, tmp_path / "run")
+    with RunDirectory(tmp_path / "run", config), pytest.raises(RunError) as error:
+        finetune(config, tmp_path / "run")
     assert str(error.value) == (
         f"Another process is working in {tmp_path / 'run'}; two would overwrite each other. "
         "Wait for it, stop it, or choose another --output."

@@ -36,7 +36,7 @@ def test_without_class_weights_it_is_keras_own_smoothed_cross_entropy(label_smoo
 
 
 def test_a_class_weight_scales_only_the_term_of_the_true_class():
-    # Row 2 is uniform: its hard term is log 3. Tripling class 2 adds twice (1 - s) log 3 to that row, halved by the mean.
+    # Row 2 is uniform, so its hard term is log 3: tripling class 2 adds 2 (1 - s) log 3 there, and the mean halves it.
     heavier = loss(label_smoothing=0.2, class_weights=np.array([1, 1, 3], np.float32))
     assert heavier - loss(label_smoothing=0.2) == pytest.approx(2 * 0.8 * np.log(3) / 2, abs=1e-6)
 

@@ -94,6 +94,4 @@ def test_an_unknown_endpoint_is_refused_with_the_known_ones(network):
     known = ", ".join(endpoint.name for endpoint in architecture.endpoints)
     with pytest.raises(UsageError) as error:
         transfer.cut(network, architecture, unfreeze="block99")
-    assert str(error.value) == (
-        f"--unfreeze block99 is no endpoint of {NAME}; give auto, none, all or one of {known}."
-    )
+    assert str(error.value) == (f"--unfreeze block99 is no endpoint of {NAME}; give auto, none, all or one of {known}.")
