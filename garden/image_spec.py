@@ -91,12 +91,7 @@ class ImageSpec:
         elif self.resize == "stretch":
             images = tf.image.resize(images, (self.height, self.width), self.interpolation, antialias=True)
         else:
-            background = tf.constant(BACKGROUND_RGB, tf.float32)
-            # Padding is with zeros, so the background becomes zero for the while.
-            images = tf.image.resize_with_pad(
-                images - background, self.height, self.width, self.interpolation, antialias=True
-            )
-            images += background
+            images = self._resize_and_pad(images)
         # Bicubic overshoots at edges; no camera gives such pixels. Whole numbers, as an image library gives them:
         # published scores of pretrained networks then come out the same.
         images = tf.round(tf.clip_by_value(images, 0.0, 255.0))
@@ -121,14 +116,43 @@ class ImageSpec:
     def _resize_and_crop(self, images: tf.Tensor) -> tf.Tensor:
         import tensorflow as tf
 
-        size = tf.cast(tf.shape(images)[-3:-1], tf.float32)
+        shape = tf.shape(images)
+        wanted = tf.constant([self.height, self.width])
+        size = tf.cast(shape[-3:-1], tf.float32)
         target = tf.constant([self.height, self.width], tf.float32) / self.crop_fraction
         # The side that is short in relation to the target decides, so that the crop always lies inside.
         scale = tf.reduce_max(tf.round(target) / size)
-        resized = tf.maximum(tf.cast(tf.round(size * scale), tf.int32), [self.height, self.width])
+        resized = tf.maximum(tf.cast(tf.round(size * scale), tf.int32), wanted)
+        top_left = (resized - wanted) // 2
+        if self.interpolation == "area":
+            images = tf.image.resize(images, resized, self.interpolation)
+            top, left = tf.unstack(top_left)
+            return images[..., top : top + self.height, left : left + self.width, :]
+        # The operation under `tf.image.resize`, asked for the crop only. The whole resized picture would cost time,
+        # and, for one pixel by some ten thousand, all memory.
+        cut = tf.raw_ops.ScaleAndTranslate(
+            images=tf.reshape(images, tf.concat([[-1], shape[-3:]], axis=0)),
+            size=wanted,
+            scale=tf.cast(resized, tf.float32) / size,
+            translation=-tf.cast(top_left, tf.float32),
+            kernel_type={"bicubic": "keyscubic", "bilinear": "triangle"}[self.interpolation],
+            antialias=True,
+        )
+        return tf.reshape(cut, tf.concat([shape[:-3], wanted, [3]], axis=0))
+
+    def _resize_and_pad(self, images: tf.Tensor) -> tf.Tensor:
+        import tensorflow as tf
+
+        wanted = tf.constant([self.height, self.width])
+        size = tf.cast(tf.shape(images)[-3:-1], tf.float32)
+        scale = tf.reduce_min(tf.cast(wanted, tf.float32) / size)
+        # A line of pixels stays at least one pixel wide.
+        resized = tf.clip_by_value(tf.cast(tf.round(size * scale), tf.int32), 1, wanted)
         images = tf.image.resize(images, resized, self.interpolation, antialias=True)
-        top, left = tf.unstack((resized - [self.height, self.width]) // 2)
-        return images[..., top : top + self.height, left : left + self.width, :]
+        background = tf.constant(BACKGROUND_RGB, tf.float32)
+        top, left = tf.unstack((wanted - resized) // 2)
+        # Padding is with zeros, so the background becomes zero for the while.
+        return tf.image.pad_to_bounding_box(images - background, top, left, self.height, self.width) + background
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary; `from_json` reads it back."""
