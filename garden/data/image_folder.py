@@ -159,8 +159,9 @@ def _walk_class_folders(root: Path) -> tuple[set[str], list[tuple[Path, str]], l
             f"{root} has {_count(len(loose), 'file')} but no class folders; a picture's folder tells its class. "
             f"{_EXAMPLE}."
         )
-    reason = "it lies beside the class folders, so its class is unknown. Move it into a class folder."
-    return labels, candidates, [Problem(file, reason) for file in loose]
+    beside = "it lies beside the class folders, so its class is unknown. Move it into a class folder."
+    reasons = [_examine(file, verify=False)[1].problem or beside for file in loose]
+    return labels, candidates, [Problem(*entry) for entry in zip(loose, reasons, strict=True)]
 
 
 def _walk(folder: Path, visited: frozenset[Path]) -> Iterator[Path]:

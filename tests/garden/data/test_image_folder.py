@@ -109,8 +109,13 @@ def test_links_are_followed_but_not_in_circles(photos, tmp_path):
 
 def test_loose_pictures_beside_class_folders(photos):
     shutil.copy(photos / "cat/0.png", photos / "who.png")
+    (photos / "README").write_text("My pets", encoding="utf-8")
     folder = scan_image_folder(photos)
     assert folder.problems == (
+        Problem(
+            photos / "README",
+            "it holds text, not a picture, whatever its name says. Fetch or save it again, or remove it.",
+        ),
         Problem(
             photos / "who.png",
             "it lies beside the class folders, so its class is unknown. Move it into a class folder.",
