@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from garden import atomic_files
-from garden.reports import figures, tsne
+from garden.reports import figures
 
 # The projector refuses larger sprites.
 MAXIMUM_SPRITE_SIDE = 8192
@@ -26,11 +26,11 @@ def write_projector(
     scores: np.ndarray,
     thumbnails: np.ndarray,
     paths: Sequence[Path],
-) -> tuple[str, ...]:
+) -> None:
     """Write the files of the projector into a run of TensorBoard.
 
-    Files: `projector_config.pbtxt`, `features.bytes` (or `.tsv`), `metadata.tsv`, `sprite.png`; and for 4 to
-    `tsne.MAXIMUM_POINTS` images `map.bytes` (or `.tsv`), a map in space, ready to look at.
+    Files: `projector_config.pbtxt`, `features.bytes` (or `.tsv`), `metadata.tsv`, `sprite.png`. The browser computes
+    principal components and t-SNE from the features.
 
     Args:
         directory: A run of TensorBoard; the projector only shows runs that have an event file as well.
@@ -41,7 +41,6 @@ def write_projector(
         scores: Best score of each image, shape `(images,)`.
         thumbnails: uint8 RGB, shape `(images, height, width, 3)`; shrunk, if the sprite would be too large.
         paths: Where each image was read.
-    Returns: the names of the embeddings.
     Raises: ValueError, if there is no image, the sizes do not fit each other or a feature is not finite.
     """
     from google.protobuf import text_format
@@ -64,10 +63,6 @@ def write_projector(
     if not np.isfinite(features).all():
         raise ValueError("`features` must be finite. Received: infinite ones, or ones that are not numbers.")
     directory.mkdir(parents=True, exist_ok=True)
-    tensors = {"features": features}
-    if 4 <= len(features) <= tsne.MAXIMUM_POINTS:
-        # The projector shows space; of two dimensions its view of components shows nothing at all.
-        tensors["map"] = tsne.tsne(features, dimensions=3).astype("<f4")
     sprite, tile = sprite_image(thumbnails)
     figures.write_png(directory / "sprite.png", sprite)
     correct = np.where(np.asarray(true_indices) == np.asarray(predicted_indices), "right", "wrong")
@@ -80,17 +75,15 @@ def write_projector(
     header = ("label", "predicted", "answer", "score", "picture")
     atomic_files.write_text(directory / "metadata.tsv", _tab_separated([header, *metadata]))
     config = projector.ProjectorConfig()
-    for name, values in tensors.items():
-        embedding = config.embeddings.add(
-            tensor_name=name,
-            tensor_path=_write_tensor(directory, name, values),
-            metadata_path="metadata.tsv",
-            tensor_shape=values.shape,
-        )
-        embedding.sprite.image_path = "sprite.png"
-        embedding.sprite.single_image_dim.extend(tile)
+    embedding = config.embeddings.add(
+        tensor_name="features",
+        tensor_path=_write_tensor(directory, "features", features),
+        metadata_path="metadata.tsv",
+        tensor_shape=features.shape,
+    )
+    embedding.sprite.image_path = "sprite.png"
+    embedding.sprite.single_image_dim.extend(tile)
     atomic_files.write_text(directory / "projector_config.pbtxt", text_format.MessageToString(config))
-    return tuple(tensors)
 
 
 def sprite_image(thumbnails: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:

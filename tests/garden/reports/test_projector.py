@@ -41,16 +41,14 @@ def read_as_tensorboard_does(directory, embedding):
         return projector_plugin._read_tensor_binary_file(path, embedding.tensor_shape)
 
 
-def test_features_and_a_map_are_read_back_as_they_were(tmp_path):
+def test_features_are_read_back_as_they_were(tmp_path):
     features = np.random.default_rng(1).normal(size=(9, 5)).astype(np.float32)
-    assert write(tmp_path, features=features) == ("features", "map")
-    first, second = read_config(tmp_path).embeddings
-    np.testing.assert_array_equal(read_as_tensorboard_does(tmp_path, first), features)
-    assert read_as_tensorboard_does(tmp_path, second).shape == (9, 3)
-    for embedding in (first, second):
-        for name in (embedding.tensor_path, embedding.metadata_path, embedding.sprite.image_path):
-            assert (tmp_path / name).parent == tmp_path
-            assert (tmp_path / name).is_file()
+    write(tmp_path, features=features)
+    [embedding] = read_config(tmp_path).embeddings
+    np.testing.assert_array_equal(read_as_tensorboard_does(tmp_path, embedding), features)
+    for name in (embedding.tensor_path, embedding.metadata_path, embedding.sprite.image_path):
+        assert (tmp_path / name).parent == tmp_path
+        assert (tmp_path / name).is_file()
 
 
 @pytest.mark.parametrize(
@@ -98,10 +96,6 @@ def test_a_sprite_shrinks_to_what_the_projector_takes(monkeypatch):
     assert tile == (12, 25)
     assert sprite.shape == (100, 48, 3)
     assert (sprite[:25, :12] == 7).all()
-
-
-def test_few_images_have_no_map(tmp_path):
-    assert write(tmp_path, count=3) == ("features",)
 
 
 def test_sizes_that_do_not_fit_are_named(tmp_path):

@@ -281,7 +281,7 @@ def test_tensorboard_shows_the_projector(browser):
     assert browser.json("plugin/projector/runs") == [EVALUATION]
     config = browser.json("plugin/projector/info", run=EVALUATION)
     shapes = {embedding["tensorName"]: embedding["tensorShape"] for embedding in config["embeddings"]}
-    assert shapes == {"features": [24, 6], "map": [24, 3]}
+    assert shapes == {"features": [24, 6]}
     values = np.frombuffer(browser.get("plugin/projector/tensor", run=EVALUATION, name="features"), "<f4")
     np.testing.assert_allclose(values.reshape(24, 6), np.random.default_rng(0).normal(size=(24, 6)), rtol=1e-6)
     metadata = browser.get("plugin/projector/metadata", run=EVALUATION, name="features").decode()
