@@ -200,8 +200,10 @@ class PredictClient:
     def _explain(self, error: grpc.RpcError, name: str, version: int | None) -> RemoteError:
         code, details = error.code(), (error.details() or "").strip()
         if code == grpc.StatusCode.UNAVAILABLE:
+            # gRPC tells of every address that it tried; the last words are the reason.
+            reason = details.rpartition("Failed to connect to remote host: ")[2]
             return RemoteError(
-                f"No server answers at {self.address} ({details}). Start one with `garden serve MODELS --port "
+                f"No server answers at {self.address} ({reason}). Start one with `garden serve MODELS --port "
                 f"{_port_of(self.address)}`, or name the right one with --address HOST:PORT."
             )
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:

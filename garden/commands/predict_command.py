@@ -30,6 +30,8 @@ answers come in the order of the pictures. A picture that cannot be answered get
 SIGNATURES = ("serving_default", "classify", "pixels", "features")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"})
 UNKNOWN_CLASS = "unknown"
+# A picture that is sound is asked about so often, if the server rejects it with its neighbours.
+TRIES = 4
 # Enough paths to choose a column width by, without holding a whole archive's names.
 PATHS_AHEAD = 1000
 LONGEST_PATH_COLUMN = 60
@@ -180,6 +182,7 @@ def ask_about(
 
 
 def _make_question(client: PredictClient, arguments: argparse.Namespace) -> Callable[[Path], Answer]:
+    from garden.data import decoding
     from garden.errors import ImageDecodeError
     from garden.grpc_client import DeadlineError, RejectedInputError
 
@@ -195,11 +198,20 @@ def _make_question(client: PredictClient, arguments: argparse.Namespace) -> Call
             image_bytes = path.read_bytes()
         except OSError as error:
             return {"error": f"It cannot be read: {error.strerror}."}
-        try:
-            return ask(client, image_bytes, arguments)
-        except (ImageDecodeError, RejectedInputError, DeadlineError) as error:
-            # This picture's own trouble; anything else is the server's, and ends the command.
-            return {"error": str(error)}
+        tries_left = TRIES
+        while True:
+            tries_left -= 1
+            try:
+                return ask(client, image_bytes, arguments)
+            except RejectedInputError as error:
+                # A server that merges requests rejects a whole batch for one broken picture. Whether it was this
+                # one can be seen here; if not, the next batch will do.
+                problem = decoding.decode_problem(image_bytes)
+                if problem is not None or tries_left == 0:
+                    return {"error": problem or str(error)}
+            except (ImageDecodeError, DeadlineError) as error:
+                # This picture's own trouble; anything else is the server's, and ends the command.
+                return {"error": str(error)}
 
     return question
 
@@ -226,8 +238,7 @@ def _ask_pixels(client: PredictClient, image_bytes: bytes, arguments: argparse.N
     try:
         pixels = decoding.decode_image(tf.constant(image_bytes)).numpy()
     except tf.errors.InvalidArgumentError as error:
-        problem = decoding.inspect_bytes(image_bytes).problem
-        raise ImageDecodeError(problem or f"It cannot be decoded: {error.message.splitlines()[0]}") from error
+        raise ImageDecodeError(decoding.decode_problem(image_bytes) or "It cannot be decoded.") from error
     inputs = {"pixels": pixels[np.newaxis]}
     outputs = client.predict(arguments.model, inputs, version=arguments.version, signature="pixels").outputs
     scores = _row(outputs, "scores", arguments)

@@ -13,7 +13,9 @@ import tensorflow as tf
 
 from garden.data.image_facts import BMP_MASKS_RGB, BMP_VARIANTS
 
-HEADER_BYTES = 14 + 124  # File header and the longest information header.
+# Sizes of the information header: of the first kind of Windows, and of the fifth and last.
+_SMALLEST_INFORMATION, _LARGEST_INFORMATION = 40, 124
+HEADER_BYTES = 14 + _LARGEST_INFORMATION
 _PALETTE_BYTES = 4 * 256
 _ALPHA_MASK = 0xFF000000 - 2**32  # As a signed number, because TensorFlow reads no unsigned ones.
 
@@ -65,7 +67,11 @@ def decode(image_bytes: tf.Tensor, header: BitmapHeader) -> tf.Tensor:
         tf.reduce_all(tf.constant(BMP_VARIANTS, tf.int64) == tf.stack([header.bits, header.compression]), axis=1)
     )
     is_known &= (header.compression == 0) | tf.reduce_all(header.masks[:3] == tf.constant(BMP_MASKS_RGB, tf.int64))
-    is_known &= (header.size >= 40) & (header.width > 0) & (height > 0)
+    is_known &= (header.size >= _SMALLEST_INFORMATION) & (header.size <= _LARGEST_INFORMATION)
+    # Checked here, because `substr` quotes the file in its message when it fails.
+    length = tf.cast(tf.strings.length(image_bytes), tf.int64)
+    is_known &= (header.pixel_offset >= 0) & (header.pixel_offset <= length) & (14 + header.size <= length)
+    is_known &= (header.width > 0) & (height > 0)
     rule = tf.raw_ops.Assert(
         condition=is_known,
         data=[tf.constant("Of BMP, only plain ones of 1, 4, 8, 24 and 32 bits are decoded.")],

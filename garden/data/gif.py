@@ -119,8 +119,10 @@ def _without_transparency(image_bytes: tf.Tensor, header: GifHeader) -> tf.Tenso
 
 
 def _overwrite(text: tf.Tensor, position: tf.Tensor, replacement: tf.Tensor) -> tf.Tensor:
-    behind = position + tf.strings.length(replacement)
-    rest = tf.strings.substr(text, behind, tf.strings.length(text))
+    # Behind the end `substr` would fail, and quote the file in its message.
+    length = tf.strings.length(text)
+    position = tf.minimum(position, length)
+    rest = tf.strings.substr(text, tf.minimum(position + tf.strings.length(replacement), length), length)
     return tf.strings.join([tf.strings.substr(text, 0, position), replacement, rest])
 
 

@@ -169,7 +169,7 @@ class RunWriter:
         paths: Sequence[Path],
     ) -> None:
         """Write feature vectors with labels, predictions and thumbnails; arguments as `write_projector`."""
-        names = projector.write_projector(
+        projector.write_projector(
             self._directory / "evaluation",
             labels=self._labels,
             features=features,
@@ -180,7 +180,7 @@ class RunWriter:
             paths=paths,
         )
         count, dimensions = np.shape(features)
-        page = f"The Projector tab shows {count} images by their {dimensions} features ({', '.join(names)})."
+        page = f"The Projector tab shows {count} images by their {dimensions} features."
         self.text("projector", page)
 
     def _trial_name(self) -> str:

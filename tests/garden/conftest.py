@@ -163,6 +163,7 @@ class FakeServer:
 
         self.session = SavedModelSession(model_path)
         self.unavailable_calls = 0  # So many calls are answered UNAVAILABLE first.
+        self.rejected_calls = 0  # So many calls are rejected, as if a neighbour in the batch were broken.
         self.failure: tuple[Any, str] | None = None  # Every call gets this status.
         self.hold = threading.Event()  # Calls wait for it where it is cleared.
         self.hold.set()
@@ -210,10 +211,14 @@ class FakeServer:
             self.most_under_way = max(self.most_under_way, self.under_way)
             unavailable = self.unavailable_calls > 0
             self.unavailable_calls -= unavailable
+            rejected = self.rejected_calls > 0
+            self.rejected_calls -= rejected
         try:
             self.hold.wait(timeout=60)
             if unavailable:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "warming up")
+            if rejected:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Invalid PNG data, size 7")
             if self.failure is not None:
                 context.abort(*self.failure)
             spec = request.model_spec

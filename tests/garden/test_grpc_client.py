@@ -85,7 +85,10 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
         address = f"localhost:{taken.getsockname()[1]}"
         with (
             grpc_client.PredictClient(address, timeout_seconds=20) as client,
-            pytest.raises(RemoteError, match=rf"^No server answers at {address} \(.*\)\. Start one with `garden serve"),
+            pytest.raises(
+                RemoteError,
+                match=rf"^No server answers at {address} \(Connection refused\)\. Start one with `garden serve",
+            ),
         ):
             client.predict("colours", {"image_bytes": [b"x"]})
 

@@ -47,13 +47,13 @@ def test_folder_is_answered_in_order_and_a_broken_picture_has_its_line(
     assert told.out.splitlines() == [
         "photos/red.png         red               55.8%",
         "photos/sub/blue.PNG    blue              55.8%",
-        f"photos/sub/broken.jpg  error: The server does not take it: {JPEG_PROBLEM}",
+        f"photos/sub/broken.jpg  error: {JPEG_PROBLEM}",
     ]
     assert told.err.endswith("garden predict: 1 of 3 pictures got no answer; their lines say why.\n")
 
 
 # e² / (e² + 3 e⁻² + 2 e) = 0.558: the kernel's 4, -4 and 2 over a temperature of 2.
-JPEG_PROBLEM = "Invalid JPEG data, size 10"
+JPEG_PROBLEM = "the JPEG header is damaged or incomplete. Fetch or save it again, or remove it."
 
 
 def test_json_lines(fake_server: Any, photos: Path, capsys: pytest.CaptureFixture[str], colour_scores: Any) -> None:
@@ -134,6 +134,24 @@ def test_server_that_goes_away_ends_the_command(
     fake_server.unavailable_calls = 99
     with pytest.raises(RemoteError, match="No server answers at"):
         predict(fake_server, str(photos))
+
+
+def test_sound_picture_that_is_rejected_with_its_neighbours_is_asked_again(
+    fake_server: Any, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_server.rejected_calls = 3
+    assert predict(fake_server, str(photos / "red.png")) == 0
+    assert "red  " in capsys.readouterr().out
+    assert fake_server.calls == 4
+    fake_server.rejected_calls = 99
+    assert predict(fake_server, str(photos / "red.png")) == 1
+    assert "error: The server does not take it: Invalid PNG data, size 7" in capsys.readouterr().out
+    assert fake_server.calls == 8
+
+
+def test_broken_picture_is_asked_about_once(fake_server: Any, photos: Path) -> None:
+    assert predict(fake_server, str(photos / "sub" / "broken.jpg")) == 1
+    assert fake_server.calls == 1
 
 
 def test_slow_answer_is_that_pictures_line(fake_server: Any, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -342,7 +342,8 @@ def test_damage_is_an_invalid_argument_and_nothing_worse(data, pictures):
     """One byte of a picture changes, or its end is missing: it decodes, or fails as served graphs may fail."""
     name = data.draw(st.sampled_from(["gif animated", "bmp 8 bits", "png rgba", "webp alpha", "jpeg"]))
     image_bytes = bytearray(CASES[name][0](pictures))
-    position = data.draw(st.integers(0, len(image_bytes) - 1))
+    # Headers are where damage does something.
+    position = data.draw(st.integers(0, 100) | st.integers(0, len(image_bytes) - 1))
     if data.draw(st.booleans()):
         del image_bytes[position:]
     else:
@@ -374,6 +375,15 @@ def test_a_picture_that_ends_too_early_is_an_invalid_argument(encoding, pictures
     image_bytes = pictures.encoded(pictures.colour_picture(), encoding)
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode(image_bytes[: len(image_bytes) // 2])
+
+
+@pytest.mark.parametrize("offset", [10, 14])
+def test_a_message_never_quotes_the_file(offset, pictures, decode):
+    """TensorFlow's `substr` does, when it fails; bytes that are no UTF-8 then break the message itself."""
+    bitmap = pictures.encoded(pictures.colour_picture().quantize(256), "BMP")
+    broken = bitmap[:offset] + struct.pack("<i", -1) + bitmap[offset + 4 :]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Of BMP, only plain ones"):
+        decode(broken)
 
 
 def bombs():
