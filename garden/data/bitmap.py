@@ -80,8 +80,8 @@ def decode(image_bytes: tf.Tensor, header: BitmapHeader) -> tf.Tensor:
         row_bytes = (header.width * header.bits + 31) // 32 * 4
         content = tf.strings.substr(image_bytes, header.pixel_offset, row_bytes * height)
         rows = tf.reshape(tf.io.decode_raw(content, tf.uint8), tf.stack([height, row_bytes]))
-    rows = tf.cond(header.height < 0, lambda: rows, lambda: tf.reverse(rows, [0]))
-    return tf.cond(header.bits <= 8, lambda: _look_up(rows, image_bytes, header), lambda: _reorder(rows, header))
+        rows = tf.cond(header.height < 0, lambda: rows, lambda: tf.reverse(rows, [0]))
+        return tf.cond(header.bits <= 8, lambda: _look_up(rows, image_bytes, header), lambda: _reorder(rows, header))
 
 
 def _look_up(rows: tf.Tensor, image_bytes: tf.Tensor, header: BitmapHeader) -> tf.Tensor:
