@@ -52,6 +52,7 @@ USER 1000:1000
 WORKDIR /home/garden
 HEALTHCHECK --interval=10s --timeout=3s --start-period=120s \
     CMD ["python", "-c", "import socket; socket.create_connection(('127.0.0.1', 8500), 2).close()"]
+# Not merging requests is quicker on a few cores (docs/how-to/serve.md); to merge them, append
+# --enable_batching --batching_parameters_file=/config/batching.config
 ENTRYPOINT ["python", "-m", "serving", "--port=8500", "--rest_api_port=8501", "--models_dir=/models", \
-    "--monitoring_config_file=/config/monitoring.config", \
-    "--enable_batching", "--batching_parameters_file=/config/batching.config"]
+    "--monitoring_config_file=/config/monitoring.config"]

@@ -99,8 +99,6 @@ def test_embedded_server_takes_the_flags_of_its_image() -> None:
 
     parsed = cli.make_parser().parse_args(words[3:])
     assert (parsed.port, parsed.rest_api_port, parsed.models_dir) == (8500, 8501, "/models")
-    assert parsed.enable_batching is True
-    assert parsed.batching_parameters_file == "/config/batching.config"
     assert parsed.monitoring_config_file == "/config/monitoring.config"
 
 
@@ -284,6 +282,12 @@ def test_every_model_is_served_and_the_server_gets_the_signals(models: Path) -> 
         ("birds-2", f"{models}/birds-2", "tensorflow"),
         ("pets", f"{models}/pets", "tensorflow"),
     ]
+
+
+def test_batching_can_be_switched_off(models: Path) -> None:
+    export_of(models, "pets", 1, "2.20.0")
+    lines = run_until_ready(models, ENABLE_BATCHING="false")
+    assert not any(line.startswith(("--enable_batching", "--batching")) for line in lines)
 
 
 def test_own_model_config_wins(models: Path) -> None:

@@ -5,6 +5,7 @@
 #   --check-only         warn of models that were exported by a newer TensorFlow, and stop
 #   MODELS_DIR           where the models lie                                    (/models)
 #   MODEL_CONFIG_FILE    a ModelServerConfig instead of the one written here     (none)
+#   ENABLE_BATCHING      "false": requests are not merged                        (true)
 #   TF_SERVING_VERSION   the version of TF Serving, for the warning              (asked from the binary)
 set -eu
 
@@ -63,11 +64,13 @@ if [ -z "${MODEL_CONFIG_FILE:-}" ]; then
     fi
 fi
 
+if [ "${ENABLE_BATCHING:-true}" != "false" ]; then
+    set -- --enable_batching --batching_parameters_file=/config/batching.config "$@"
+fi
+
 exec tensorflow_model_server \
     --port=8500 \
     --rest_api_port=8501 \
     --model_config_file="$MODEL_CONFIG_FILE" \
     --monitoring_config_file=/config/monitoring.config \
-    --enable_batching \
-    --batching_parameters_file=/config/batching.config \
     "$@"
