@@ -13,6 +13,9 @@ if TYPE_CHECKING:  # `garden --help` must not load TensorFlow.
 # What shows through transparent pixels, and fills the border of resize="pad". Part of every spec's fingerprint.
 BACKGROUND_RGB = (255, 255, 255)
 
+# Goes up with every change of the code below or of the decoder that changes a pixel; cached activations depend on it.
+PREPARATION_VERSION = 2
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageSpec:
@@ -167,7 +170,9 @@ class ImageSpec:
 
     def fingerprint(self) -> str:
         """A hash of everything that changes a pixel on its way into the network."""
-        facts = json.dumps({**self.to_json(), "background": BACKGROUND_RGB}, sort_keys=True)
+        facts = json.dumps(
+            {**self.to_json(), "background": BACKGROUND_RGB, "version": PREPARATION_VERSION}, sort_keys=True
+        )
         return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

@@ -15,10 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import garden
 from garden import architectures, atomic_files, progress, weights
 from garden.data import image_folder, split
-from garden.data.image_folder import ImageFolder, LabelledFile, Problem
+from garden.data.image_folder import LabelledFile
 from garden.errors import ImageFolderError, ResourceError
 from garden.evaluation import calibration, classification
 from garden.image_spec import ImageSpec
@@ -26,12 +25,10 @@ from garden.reports import evaluation_files
 from garden.reports.model_card import model_card
 from garden.reports.tensorboard_writer import RunWriter
 from garden.trained_model import TrainedModel
-from garden.training import activations, provenance, run_tensorboard, transfer
-from garden.training.activation_cache import ActivationCache, discard_oldest
+from garden.training import activations, provenance, run_inputs, run_tensorboard, transfer
 from garden.training.config import TrainingConfig
 from garden.training.phase import Images, Phase
 from garden.training.run_directory import RunDirectory
-from garden.weights.fetching import cache_directory
 
 TRAINING_GRID_IMAGES = 16
 
@@ -123,7 +120,6 @@ class _Finetuning:
         self.config = run.config
         self.started = time.monotonic()
         self.seconds: dict[str, float] = {}
-        self.problems: list[Problem] = []
         self.history: list[dict[str, Any]] = []
         self.want_tensorboard = tensorboard
         self.architecture = architectures.get(self.config.architecture)
@@ -137,14 +133,20 @@ class _Finetuning:
             tf.config.experimental.enable_op_determinism()
         with self._timed("pictures"):
             self.folder = image_folder.scan_image_folder(config.photos)
-            self.split = self._split(self.folder)
-            self.problems += self.folder.problems
+            chosen = run_inputs.split_pictures(self.folder, config)
         with self._timed("network"), self._numeric_policy():
             self.network, self.weights_report = self._network()
             self.parts = transfer.cut(self.network, self.architecture, unfreeze=self._unfreeze())
-        self._announce()
+        self._announce(chosen)
         with self._timed("frozen layers"):
-            self._prepare_activations()
+            self.inputs = run_inputs.prepare_inputs(
+                self.folder,
+                chosen,
+                self.parts,
+                architecture=self.architecture,
+                image_spec=self.image_spec,
+                config=config,
+            )
             self._write_inputs()
         try:
             with self._timed("training"):
@@ -180,15 +182,6 @@ class _Finetuning:
         finally:
             keras.config.set_dtype_policy(before)
 
-    def _split(self, folder: ImageFolder) -> split.Split:
-        config = self.config
-        groups = split.group_by_stem(folder.files) if config.group_by == "stem" else None
-        if config.folds:
-            return split.k_folds(folder, folds=config.folds, seed=config.seed, groups=groups)[config.fold]
-        return split.split_image_folder(
-            folder, validation=config.validation, test=config.test, seed=config.seed, groups=groups
-        )
-
     def _network(self) -> tuple[keras.Model, weights.WeightsReport | None]:
         network = self._build()
         if self.config.from_scratch:
@@ -204,93 +197,24 @@ class _Finetuning:
             dropout_rate=self.config.dropout_rate,
         )
 
-    def _announce(self) -> None:
-        counts = ", ".join(f"{len(files)} {side}" for side, files in self.split.sides().items() if files)
+    def _announce(self, chosen: split.Split) -> None:
+        counts = ", ".join(f"{len(files)} {side}" for side, files in chosen.sides().items() if files)
         progress.say(
             f"{len(self.folder.files)} images in {len(self.folder.class_names)} classes ({counts}); "
             f"{self.config.architecture} at {self.image_spec.height}×{self.image_spec.width}, "
             f"{self.network.count_params():,} parameters"
         )
-        for problem in self.problems:
+        if self.weights_report is not None:
+            progress.say(self.weights_report.summary)
+        for problem in self.folder.problems:
             progress.say(f"left out: {problem.path}: {problem.reason}")
-
-    # Activations ---------------------------------------------------------------------------------------------------
-
-    def _prepare_activations(self) -> None:
-        sides = (self.split.train, self.split.validation, self.split.test)
-        files = [file for side in sides for file in side]
-        self.extractor = activations.Extractor(
-            self.parts.extract, self.image_spec, preset=self.config.augmentation, seed=self.config.seed
-        )
-        broken: list[Problem]
-        self.activations: activations.CachedActivations | activations.ComputedActivations
-        if self.config.cache:
-            cache = ActivationCache(cache_directory() / "activations", self._cache_facts())
-            cached = activations.CachedActivations(files, self.extractor, cache)
-            views_of = [self.config.num_views] * len(self.split.train) + [1] * (len(files) - len(self.split.train))
-            broken = cached.compute_missing(views_of)
-            discard_oldest(cache.directory.parent, keep=cache.directory)
-            self.activations = cached
-        else:
-            self.activations = activations.ComputedActivations(files, self.extractor)
-            broken = activations.unreadable(files, self.image_spec)
-        self._leave_out(broken)
-        first = 0
-        images = []
-        for side, original in zip((self.split.train, self.split.validation, self.split.test), sides, strict=True):
-            kept = {file.path for file in side}
-            indices = [first + offset for offset, file in enumerate(original) if file.path in kept]
-            first += len(original)
-            images.append(
-                Images(
-                    self.activations,
-                    np.array(indices, np.int64),
-                    np.array([files[index].label_index for index in indices], np.int64),
-                )
-            )
-        self.train_images, self.validation_images, self.test_images = images
-        self.train_images = dataclasses.replace(self.train_images, num_views=self.config.num_views)
-
-    def _cache_facts(self) -> dict[str, object]:
-        return {
-            "architecture": self.config.architecture,
-            "weights": weights.fingerprint(self.parts.extract),
-            "preparation": self.image_spec.fingerprint(),
-            "boundary": self.parts.boundary,
-            "features": self.architecture.features_layer,
-            "mixed_precision": self.config.mixed_precision,
-            "garden": garden.__version__,
-            "keras": keras.__version__,
-            "tensorflow": tf.__version__,
-        }
-
-    def _leave_out(self, broken: Sequence[Problem]) -> None:
-        if not broken:
-            return
-        for problem in broken:
-            progress.say(f"left out: {problem.path}: {problem.reason}")
-        self.problems += broken
-        gone = {problem.path for problem in broken}
-        self.split = dataclasses.replace(
-            self.split,
-            **{
-                side: tuple(file for file in getattr(self.split, side) if file.path not in gone)
-                for side in ("train", "validation", "test")
-            },
-        )
-        for side in ("train", "validation"):
-            left = {file.label_index for file in getattr(self.split, side)}
-            missing = [name for index, name in enumerate(self.folder.class_names) if index not in left]
-            if missing:
-                raise ImageFolderError(
-                    f"Without its unreadable files, {missing[0]} has no image left for {side}. "
-                    f"`garden check {self.config.photos}` names them; replace them, or add images to the class."
-                )
 
     def _write_inputs(self) -> None:
-        split.write_split_csv(self.split, self.run.path / "split.csv", class_names=self.folder.class_names)
+        split.write_split_csv(self.inputs.split, self.run.path / "split.csv", class_names=self.folder.class_names)
         atomic_files.write_text(self.run.path / "labels.txt", "".join(f"{name}\n" for name in self.folder.class_names))
-        self.run.write_problems(self.problems)
+        self.run.write_problems(self.inputs.problems)
+        if self.weights_report is not None:
+            atomic_files.write_text(self.run.path / "weights_report.txt", f"{self.weights_report}\n")
 
     # Training ------------------------------------------------------------------------------------------------------
 
@@ -346,8 +270,8 @@ class _Finetuning:
     def _make_phase(self, name: str) -> Phase:
         config = self.config
         shared: dict[str, Any] = {
-            "train": self.train_images,
-            "validation": self.validation_images,
+            "train": self.inputs.train,
+            "validation": self.inputs.validation,
             "config": config,
         }
         if name == "head":
@@ -405,13 +329,13 @@ class _Finetuning:
         facts = {
             **position,
             "history": self.history,
-            "data": provenance.split_fingerprint(self.split, self.folder.class_names),
+            "data": provenance.split_fingerprint(self.inputs.split, self.folder.class_names),
         }
         self.run.save_checkpoint(facts, arrays)
         self.run.write_metrics(self.history)
 
     def _refuse_other_data(self, position: dict[str, Any]) -> None:
-        if position["data"] != provenance.split_fingerprint(self.split, self.folder.class_names):
+        if position["data"] != provenance.split_fingerprint(self.inputs.split, self.folder.class_names):
             raise ImageFolderError(
                 f"The images under {self.config.photos} have changed since this run began, so it cannot go on as it "
                 "was. Put them back, or start a new run with another --output."
@@ -425,8 +349,8 @@ class _Finetuning:
             variable.assign(arrays[f"head{index}"])
 
     def _write_training_images(self, writer: RunWriter) -> None:
-        files = self.split.train[:TRAINING_GRID_IMAGES]
-        images = self.extractor.view_images(
+        files = self.inputs.split.train[:TRAINING_GRID_IMAGES]
+        images = self.inputs.extractor.view_images(
             activations.resized(files, self.image_spec), files, min(1, self.config.num_views - 1)
         )
         writer.training_images(images, np.array([file.label_index for file in files]), phase="training", step=0)
@@ -434,9 +358,9 @@ class _Finetuning:
     # Afterwards ------------------------------------------------------------------------------------------
 
     def _finish(self, phase: Phase) -> TrainedModel:
-        validation_logits = phase.logits(self.validation_images)
-        temperature = calibration.fit_temperature(validation_logits, self.validation_images.class_indices)
-        uncalibrated = self._evaluate(validation_logits, self.validation_images, self.split.validation)
+        validation_logits = phase.logits(self.inputs.validation)
+        temperature = calibration.fit_temperature(validation_logits, self.inputs.validation.class_indices)
+        uncalibrated = self._evaluate(validation_logits, self.inputs.validation, self.inputs.split.validation)
         validation = uncalibrated.with_temperature(temperature)
         threshold = None
         if self.config.unknown_precision is not None:
@@ -444,9 +368,9 @@ class _Finetuning:
                 validation.scores, validation.class_indices, precision=self.config.unknown_precision
             )
         final, side = validation, "validation"
-        if len(self.test_images.indices):
-            logits = phase.logits(self.test_images)
-            final = self._evaluate(logits, self.test_images, self.split.test).with_temperature(temperature)
+        if len(self.inputs.test.indices):
+            logits = phase.logits(self.inputs.test)
+            final = self._evaluate(logits, self.inputs.test, self.inputs.split.test).with_temperature(temperature)
             side = "test"
         trained = TrainedModel(
             network=self._network_to_keep(),
@@ -467,7 +391,7 @@ class _Finetuning:
             provenance=provenance.describe(
                 self.config,
                 folder=self.folder,
-                split=self.split,
+                split=self.inputs.split,
                 figures_from=side,
                 weights_report=self.weights_report,
                 parts=self.parts,
@@ -502,10 +426,10 @@ class _Finetuning:
             final,
             self.run.path / "evaluation",
             title=f"{self.config.architecture} on {side} images",
-            problems=self.problems,
+            problems=self.inputs.problems,
             unknown_threshold=trained.unknown_threshold,
         )
-        card = model_card(trained, final, problems=self.problems, config=self.config.to_json())
+        card = model_card(trained, final, problems=self.inputs.problems, config=self.config.to_json())
         atomic_files.write_text(self.run.path / "model_card.md", card)
         if self.writer is not None:
             run_tensorboard.write_outcome(
@@ -516,8 +440,8 @@ class _Finetuning:
                 network=self.network,
                 boundary=self.parts.boundary,
                 features_layer=self.architecture.features_layer,
-                images=(self.train_images, self.validation_images),
-                files=(*self.split.train, *self.split.validation),
+                images=(self.inputs.train, self.inputs.validation),
+                files=(*self.inputs.split.train, *self.inputs.split.validation),
             )
         self.seconds["total"] = time.monotonic() - self.started
         trained.save(self.run.path)

@@ -12,7 +12,7 @@ from garden.data.image_folder import LabelledFile
 from garden.evaluation.classification import Evaluation
 from garden.reports.tensorboard_writer import RunWriter
 from garden.trained_model import TrainedModel
-from garden.training.config import TrainingConfig
+from garden.training.config import NOT_DECISIVE, TrainingConfig
 from garden.training.phase import Images
 
 PROJECTOR_IMAGES = 2000
@@ -42,7 +42,7 @@ def write_outcome(
     writer.text("model card", card)
     writer.network(trained.network)
     writer.hparams(
-        {name: value for name, value in config.to_json().items() if value is not None},
+        {name: value for name, value in config.to_json().items() if value is not None and name not in NOT_DECISIVE},
         {"accuracy": trained.metrics["accuracy"], "macro_recall": trained.metrics["macro_recall"]},
     )
 

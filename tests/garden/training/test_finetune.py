@@ -75,6 +75,7 @@ def test_a_run_leaves_everything_that_is_promised(finished):
         "split.csv",
         "tensorboard",
         "trained_model.json",
+        "weights_report.txt",
     }
     record = json.loads((output / "run.json").read_text())
     assert set(record["hashes"]) == {"data", "split", "labels", "initial_weights", "weights", "preparation"}
