@@ -43,10 +43,14 @@ def make_trained(name: str) -> TrainedModel:
     spec = entry.image_spec_for(shape)
     # Batch statistics of the pictures themselves: training mode would not reproduce them for one picture, and
     # without them a deep network of random weights gives every picture the same answer.
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.momentum = 0.0
     network(prepare(make_pictures() * 4, spec), training=True)
+    # Channels that hardly vary would be blown up, and their rounding with them, to a thousand times their size.
+    for layer in norms:
+        variance = layer.moving_variance.numpy()
+        layer.moving_variance.assign(np.maximum(variance, variance.mean() / 2))
     return TrainedModel(
         network=network,
         labels=LABELS,
@@ -98,7 +102,7 @@ def test_exported_scores_are_the_trained_networks(name: str, tmp_path: Path) -> 
             assert set(named) == set(LABELS)
             np.testing.assert_allclose([named[label] for label in LABELS], scores, atol=1e-5)
         # Otherwise a graph that ignores its input would pass.
-        assert np.ptp(expected, axis=0).max() > 0.002
+        assert np.ptp(expected, axis=0).max() > 0.005
 
         pixels = np.stack([tf.image.resize(decoding.decode_image(tf.constant(p)), (40, 60)) for p in pictures])
         pixels = pixels.astype(np.uint8)
