@@ -18,6 +18,7 @@ resizing, scaling, calibration and class names are inside; stock TF Serving and 
 Pictures of the validation split travel with the model, with the answers that they got, for `garden verify`.
 Where your photos must stay with you, say --golden-images 0: then drawn pictures are recorded.
 
+example:
   garden export runs/pets --models models --name pets
 """
 

@@ -23,6 +23,7 @@ DESCRIPTION = """\
 Ask a served model about pictures, over gRPC. Names files, folders (with everything below them) and patterns; the
 answers come in the order of the pictures. A picture that cannot be answered gets its line too, and exit code 1.
 
+example:
   garden predict cat.jpg photos/ 'more/*.png' --model pets
   garden predict photos/ --model pets --json > answers.jsonl
 """

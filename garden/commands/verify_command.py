@@ -16,6 +16,7 @@ DESCRIPTION = """\
 Ask an exported model, or a server that has it, about the pictures recorded with it, and compare the answers with
 the recorded ones. Exit code 1 if one differs.
 
+example:
   garden verify models/pets/1
   garden verify models/pets/1 --address localhost:8500
 """
