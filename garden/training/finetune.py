@@ -74,7 +74,7 @@ def cross_validate(config: TrainingConfig, output: Path, *, tensorboard: bool = 
         settings = dataclasses.replace(config, fold=fold, early_stopping=0)
         trained = finetune(settings, directory, tensorboard=tensorboard)
         folds.append({"fold": fold + 1, **trained.metrics})
-        with (directory / "evaluation" / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        with (directory / "evaluation" / "validation" / "predictions.csv").open(encoding="utf-8", newline="") as stream:
             predictions += [(row["label"], row["predicted"]) for row in csv.DictReader(stream)]
     hits: dict[str, list[bool]] = {}
     for true, predicted in predictions:
@@ -424,7 +424,7 @@ class _Finetuning:
     def _write(self, trained: TrainedModel, final: classification.Evaluation, side: str) -> None:
         evaluation_files.write_evaluation(
             final,
-            self.run.path / "evaluation",
+            self.run.path / "evaluation" / side,
             title=f"{self.config.architecture} on {side} images",
             problems=self.inputs.problems,
             unknown_threshold=trained.unknown_threshold,
