@@ -1,15 +1,15 @@
 """What a user can mend. Each sentence gives the fact, the rule and the remedy.
 
-    GardenError
-    ├── UsageError             the command line or an argument is wrong       exit code 2
-    ├── ImageFolderError       the folder of pictures cannot be used as it is
-    ├── ImageDecodeError       one picture cannot be read
-    ├── ArchitectureError      no such network, or it cannot be built that way
-    ├── WeightsError           weights are missing, damaged or of another network
-    ├── RunError               a run directory is incomplete or of another run
-    ├── ResourceError          memory or disk ran out
-    ├── ExportError            an export cannot be written or does not answer as recorded
-    └── RemoteError            a server does not answer, or answers with an error
+GardenError
+├── UsageError             the command line or an argument is wrong       exit code 2
+├── ImageFolderError       the folder of pictures cannot be used as it is
+├── ImageDecodeError       one picture cannot be read
+├── ArchitectureError      no such network, or it cannot be built that way
+├── WeightsError           weights are missing, damaged or of another network
+├── RunError               a run directory is incomplete or of another run
+├── ResourceError          memory or disk ran out
+├── ExportError            an export cannot be written or does not answer as recorded
+└── RemoteError            a server does not answer, or answers with an error
 """
 
 from __future__ import annotations

@@ -37,9 +37,7 @@ class Counter:
         self._started = self._last = time.monotonic()
         self._bar: tqdm | None = None
         if sys.stderr.isatty():
-            self._bar = tqdm(
-                desc=self._label, total=self._total, unit=f" {self._unit}", leave=False, file=sys.stderr
-            )
+            self._bar = tqdm(desc=self._label, total=self._total, unit=f" {self._unit}", leave=False, file=sys.stderr)
         return self
 
     def advance(self, count: int = 1) -> None:
@@ -61,9 +59,7 @@ class Counter:
             say(f"{self._label}: {self._count} {self._unit} in {time.monotonic() - self._started:.0f} s")
 
 
-def track(
-    items: Iterable[Item], label: str, *, total: int | None = None, unit: str = "images"
-) -> Iterator[Item]:
+def track(items: Iterable[Item], label: str, *, total: int | None = None, unit: str = "images") -> Iterator[Item]:
     """Yield `items`, showing how far the work is.
 
     Args:

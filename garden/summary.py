@@ -148,9 +148,7 @@ def summarize(model: keras.Model) -> Summary:
         for node in sorted(model._nodes_by_depth[depth], key=lambda node: places.get(node.operation.name, 0)):
             layer = node.operation
             if isinstance(layer, keras.Model):
-                raise ValueError(
-                    f"`model` must hold no model inside. Received: the inner model {layer.name!r}."
-                )
+                raise ValueError(f"`model` must hold no model inside. Received: the inner model {layer.name!r}.")
             inputs, output = node.input_tensors, node.output_tensors[0]
             view = _view(layer, inputs, output, [views[id(tensor)] for tensor in inputs])
             views.update((id(tensor), view) for tensor in node.output_tensors)
@@ -162,9 +160,7 @@ def summarize(model: keras.Model) -> Summary:
                     kind=type(layer).__name__,
                     output_shape=tuple(output.shape[1:]),
                     parameters=sum(math.prod(weight.shape) for weight in weights),
-                    trainable_parameters=sum(
-                        math.prod(weight.shape) for weight in weights if weight.trainable
-                    ),
+                    trainable_parameters=sum(math.prod(weight.shape) for weight in weights if weight.trainable),
                     macs=_multiply_adds(layer, inputs, output),
                     receptive_field=None if view is None else tuple(math.ceil(side) for side in view.field),
                     stride=None if view is None else view.stride,

@@ -328,7 +328,9 @@ def test_cross_validation_holds_every_image_out_once(make_config, tmp_path):
     rows = [
         line.split(",")[0]
         for fold in (1, 2, 3)
-        for line in (tmp_path / "run" / f"fold-{fold}/evaluation/validation/predictions.csv").read_text().splitlines()[1:]
+        for line in (tmp_path / "run" / f"fold-{fold}/evaluation/validation/predictions.csv")
+        .read_text()
+        .splitlines()[1:]
     ]
     assert len(rows) == len(set(rows)) == 36
     accuracies = [fold["accuracy"] for fold in figures["folds"]]
