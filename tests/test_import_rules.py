@@ -23,7 +23,6 @@ ALLOWED = {
     "garden.errors": set(),
     "garden.atomic_files": set(),
     "garden.cache_directory": set(),
-    "garden.cache_directory": set(),
     "garden.progress": set(),
     "garden.image_spec": set(),
     "garden.ops": set(),
