@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from garden import quiet_start
 
-from garden import architectures  # noqa: E402  (TensorFlow reads its log level when it is loaded)
+quiet_start.hush_tensorflow()
+
+from garden import architectures  # noqa: E402  (loads TensorFlow, and must not before the line above)
 from garden.commands.show_command import describe_pixels  # noqa: E402
 from garden.weights import sources  # noqa: E402
 
