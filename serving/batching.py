@@ -26,6 +26,10 @@ from serving.errors import (
     Unavailable,
 )
 from serving.servable import Servable
+from serving.status import Code
+
+# What the runtime says of a value that it cannot compute with, such as a picture that is none.
+_CODES_OF_A_WRONG_INPUT = frozenset({Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE, Code.DATA_LOSS})
 
 
 class Runner(Protocol):
@@ -144,7 +148,7 @@ class BatchingRunner:
     ) -> list[np.ndarray]:
         """As `Servable.run`, in the company of other requests.
 
-        Raises: ServingError: of the request itself, of a full queue, or of the batch it was part of.
+        Raises: ServingError: of the request itself, of a full queue, or of the machine while the batch ran.
         """
         size = _batch_dimension(inputs)
         if size > self._config.max_batch_size:
@@ -187,12 +191,21 @@ class BatchingRunner:
     def _work(self) -> None:
         while (batch := self._take_batch()) is not None:
             try:
-                _run_batch(batch, self._config.allowed_batch_sizes)
-            except ServingError as error:
-                _fail(batch, error)
+                self._run_batch(batch)
             except Exception as error:
                 # The thread serves every model; a fault in one batch must not end it.
                 _fail(batch, Internal(f"{type(error).__name__}: {error}"))
+
+    def _run_batch(self, batch: _Batch) -> None:
+        try:
+            _run_merged(batch, self._config.allowed_batch_sizes)
+        except ServingError as error:
+            if len(batch.tasks) == 1 or error.code not in _CODES_OF_A_WRONG_INPUT:
+                _fail(batch, error)
+                return
+            # The wrong input is its sender's problem; the requests that met it by chance get their answers.
+            for task in batch.tasks:
+                self._run_batch(_Batch(batch.servable, batch.output_names, batch.opened_at, [task], task.size))
 
     def _take_batch(self) -> _Batch | None:
         with self._has_work:
@@ -227,7 +240,7 @@ def _batch_dimension(inputs: Mapping[str, np.ndarray]) -> int:
     return int(sizes.pop())
 
 
-def _run_batch(batch: _Batch, allowed_batch_sizes: Sequence[int]) -> None:
+def _run_merged(batch: _Batch, allowed_batch_sizes: Sequence[int]) -> None:
     now = time.monotonic()
     deadlines = [task.deadline for task in batch.tasks if task.deadline is not None]
     timeout_seconds = None

@@ -25,6 +25,7 @@ from serving.config import (
 )
 from serving.errors import InvalidArgument, ServingError
 from serving.flags import FLAGS, FLAGS_WITHOUT_EFFECT, REFUSED_FLAGS
+from serving.quiet_start import import_tensorflow_quietly
 
 if TYPE_CHECKING:
     from serving.server import Server
@@ -113,6 +114,7 @@ def make_config(arguments: argparse.Namespace) -> ServerConfig:
                 "grpc_socket_path",
                 "grpc_max_threads",
                 "rest_api_num_threads",
+                "max_waiting_requests",
                 "rest_api_timeout_in_ms",
                 "file_system_poll_wait_seconds",
                 "num_load_threads",
@@ -205,8 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _EXIT_PORT_TAKEN
     except ServingError as error:
         return _not_started(error)
-    # TensorFlow's start-up chatter is not for operators; an explicit setting of theirs wins.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import_tensorflow_quietly()
     from serving.server import Server, StartupCancelled
 
     server = Server(config)
@@ -226,8 +227,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _end(server: Server, exit_code: int) -> int:
     if not server.stop():
+        _log.warning("Stopped; requests that took longer than %g s got no answer.", server.config.grace_period_seconds)
         # Python would wait for the threads of requests that outlived their grace.
         _exit_now(exit_code)
+    if exit_code == 0:
+        _log.info("Stopped.")
     return exit_code
 
 

@@ -94,6 +94,7 @@ class ServerConfig:
         models_dir: A folder of models: every sub-folder with numeric versions is one, now and later.
         port: gRPC port; 0 takes a free one; None opens none.
         rest_api_port: REST port; 0 takes a free one; None opens none.
+        max_waiting_requests: Requests over each of gRPC and REST that may wait for a thread; more are refused.
         grace_period_seconds: How long a SIGTERM waits for requests that are being answered.
         num_cpus: Cores granted to this process; 0 asks the control group.
     """
@@ -107,6 +108,7 @@ class ServerConfig:
     grpc_max_threads: int = 0
     grpc_channel_arguments: tuple[tuple[str, int | str], ...] = ()
     rest_api_num_threads: int = 0
+    max_waiting_requests: int = 1000
     rest_api_timeout_in_ms: int = 30_000
     file_system_poll_wait_seconds: float = 1.0
     num_load_threads: int = 0
@@ -130,9 +132,8 @@ class ServerConfig:
             raise InvalidArgument(
                 "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set."
             )
-        if not self.models and self.models_dir is None:
-            # An empty config file is legal upstream; the command line reports missing flags itself.
-            pass
+        if self.max_waiting_requests < 0:
+            raise InvalidArgument(f"max_waiting_requests must be 0 or more; was {self.max_waiting_requests}")
         check_models(self.models)
         labels = {model.name: dict(model.version_labels) for model in self.models if model.version_labels}
         object.__setattr__(self, "labels", labels)

@@ -56,6 +56,12 @@ FLAGS = (
     Flag("monitoring_config_file", "", "text MonitoringConfig: the Prometheus page on the REST port"),
     Flag("grpc_channel_arguments", "", "comma-separated key=value options for gRPC"),
     Flag("grpc_max_threads", 0, "gRPC calls answered at a time (default: 4 a core, at least 32)"),
+    Flag(
+        "max_waiting_requests",
+        1000,
+        "requests on each port that may wait for a thread; more are refused (RESOURCE_EXHAUSTED, 429)",
+        is_ours=True,
+    ),
     Flag("tensorflow_session_parallelism", 0, "threads for both intra- and inter-op work (default: the cores)"),
     Flag("tensorflow_intra_op_parallelism", 0, "threads within one operation (default: the cores)"),
     Flag("tensorflow_inter_op_parallelism", 0, "operations at a time (default: the cores)"),

@@ -68,6 +68,7 @@ class Server:
             self.inference,
             self._metrics,
             num_threads=config.grpc_max_threads or max(4 * num_cpus, 32),
+            max_waiting=config.max_waiting_requests,
             channel_arguments=config.grpc_channel_arguments,
             enable_health_service=config.enable_grpc_healthcheck_service,
         )
@@ -75,6 +76,7 @@ class Server:
             self.inference,
             self._metrics,
             num_threads=config.rest_api_num_threads or 4 * num_cpus,
+            max_waiting=config.max_waiting_requests,
             timeout_seconds=config.rest_api_timeout_in_ms / 1000,
             monitoring_path=config.monitoring_path,
         )

@@ -30,6 +30,7 @@ class GrpcApi:
         metrics: Metrics,
         *,
         num_threads: int,
+        max_waiting: int,
         channel_arguments: Sequence[tuple[str, int | str]] = (),
         enable_health_service: bool = False,
     ) -> None:
@@ -38,11 +39,16 @@ class GrpcApi:
             inference: Answers the requests.
             metrics: Counts them.
             num_threads: Calls that are answered at a time; more wait.
+            max_waiting: Calls that may wait; more are RESOURCE_EXHAUSTED, in grpcio's words, before we see them.
             channel_arguments: Options of gRPC itself; they win over ours.
             enable_health_service: Whether `grpc.health.v1.Health` is registered.
         """
         self._workers = ThreadPoolExecutor(num_threads, thread_name_prefix="grpc")
-        self._server = grpc.server(self._workers, options=[*_UNLIMITED_MESSAGES, *channel_arguments])
+        self._server = grpc.server(
+            self._workers,
+            options=[*_UNLIMITED_MESSAGES, *channel_arguments],
+            maximum_concurrent_rpcs=num_threads + max_waiting,
+        )
         services = [
             (prediction_service.NAME, prediction_service.methods(inference)),
             (model_service.NAME, model_service.methods(inference)),

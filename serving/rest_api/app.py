@@ -12,8 +12,9 @@ from typing import Any
 
 from aiohttp import web
 
-from serving.errors import Internal, InvalidArgument, ServingError, ShuttingDown
+from serving.errors import Internal, InvalidArgument, ResourceExhausted, ServingError, ShuttingDown
 from serving.inference import Inference
+from serving.messages import ModelSpec
 from serving.metrics import Metrics
 from serving.rest_api import routes
 from serving.status import HTTP_STATUS, Code
@@ -38,6 +39,7 @@ class RestApi:
         metrics: Metrics,
         *,
         num_threads: int,
+        max_waiting: int,
         timeout_seconds: float | None,
         monitoring_path: str | None = None,
     ) -> None:
@@ -46,6 +48,7 @@ class RestApi:
             inference: Answers the requests.
             metrics: Counts them.
             num_threads: Requests that are parsed and computed at a time.
+            max_waiting: Requests that may wait for a thread, or for their own body; more are RESOURCE_EXHAUSTED.
             timeout_seconds: How long a computation may take; None: as long as it takes.
             monitoring_path: Where the metrics page is; None: nowhere.
         """
@@ -54,6 +57,8 @@ class RestApi:
         self._timeout_seconds = timeout_seconds or None
         self._monitoring_path = monitoring_path
         self._workers = ThreadPoolExecutor(num_threads, thread_name_prefix="rest")
+        self._max_requests = num_threads + max_waiting
+        self._requests = 0  # being read or answered; only the loop's thread counts
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="rest-loop", daemon=True)
         self._runner: web.ServerRunner | None = None
@@ -108,10 +113,7 @@ class RestApi:
             # The route first: what is malformed need not send its body.
             route, spec = routes.find_route(request.method, path)
             model_name, api = spec.name, route.api
-            body = await _read_body(request)
-            answer = await self._loop.run_in_executor(
-                self._workers, route.handler, self._inference, spec, body, self._timeout_seconds
-            )
+            answer = await self._answer(route, spec, request)
             response = web.Response(body=answer, content_type="application/json")
         except ServingError as error:
             code = error.code
@@ -132,6 +134,18 @@ class RestApi:
             response.force_close()
         self._metrics.record_request(model_name, code, api, "REST", time.perf_counter() - started)
         return response
+
+    async def _answer(self, route: routes.Route, spec: ModelSpec, request: web.BaseRequest) -> bytes:
+        if self._requests >= self._max_requests:
+            raise ResourceExhausted("Too many requests are waiting; ask again later.")
+        self._requests += 1
+        try:
+            body = await _read_body(request)
+            return await self._loop.run_in_executor(
+                self._workers, route.handler, self._inference, spec, body, self._timeout_seconds
+            )
+        finally:
+            self._requests -= 1
 
     def _is_monitoring(self, path: str) -> bool:
         return self._monitoring_path is not None and path.partition("?")[0] == self._monitoring_path
@@ -159,9 +173,11 @@ async def _read_body(request: web.BaseRequest) -> bytes:
             body += chunk
             if len(body) > limit:
                 raise InvalidArgument(f"The request's body is larger than {limit} bytes.")
-    except web.PayloadAccessError as error:
-        raise InvalidArgument(f"The request's body cannot be read: {error}") from error
-    except ValueError as error:
+    except web.RequestPayloadError as error:
+        # A body that is not encoded as its headers say; the cause has the sentence without HTTP's code.
+        reason = getattr(error.__cause__, "message", str(error)).strip()
+        raise InvalidArgument(f"The request's body cannot be read: {reason}") from error
+    except (web.PayloadAccessError, ValueError) as error:
         raise InvalidArgument(f"The request's body cannot be read: {error}") from error
     return bytes(body)
 

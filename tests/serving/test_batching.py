@@ -10,7 +10,7 @@ import pytest
 
 from serving.batching import BatchingRunner, DirectRunner
 from serving.config import BatchingConfig
-from serving.errors import InvalidArgument, ServingError
+from serving.errors import InvalidArgument, ResourceExhausted, ServingError
 from serving.status import Code
 
 
@@ -154,20 +154,73 @@ def test_a_full_queue_refuses(make_runner, servable, tools):
     assert [request.answer for request in requests] == [[1], [2], [3], [4], None]
 
 
-def test_an_error_reaches_every_request_of_the_batch(make_runner, servable, tools):
+def test_a_wrong_input_fails_alone(make_runner, servable, tools):
+    rows = [[1, 2], [-3], [4], [5, -6]]
+    requests = queue_behind_a_busy_thread(
+        make_runner(allowed_batch_sizes=(4, 8), max_batch_size=8), servable, rows, tools
+    )
+
+    def refuse_negative(x):
+        if (x < 0).any():
+            raise InvalidArgument(f"{x.min()} is no good")
+        return [x + 1]
+
+    servable.answer = refuse_negative
+    servable.gate.set()
+    for request in requests:
+        request.join()
+    assert [request.answer for request in requests] == [[1], [2, 3], None, [5], None]
+    assert [str(requests[index].error) for index in (2, 4)] == [
+        "INVALID_ARGUMENT: -3 is no good",
+        "INVALID_ARGUMENT: -6 is no good",
+    ]
+    # Merged once, then each alone, padded as ever.
+    assert servable.batches[1:] == [
+        [1, 2, -3, 4, 5, -6, 5, 5],
+        [1, 2, 1, 1],
+        [-3, -3, -3, -3],
+        [4, 4, 4, 4],
+        [5, -6, 5, 5],
+    ]
+
+
+def test_what_is_not_the_inputs_fault_reaches_every_request_of_the_batch_and_is_not_tried_again(
+    make_runner, servable, tools
+):
     requests = queue_behind_a_busy_thread(make_runner(), servable, [[1], [2]], tools)
 
     def fail(x):
-        raise InvalidArgument("no good")
+        raise ResourceExhausted("no memory")
 
     servable.answer = lambda x: [x + 1] if len(x) == 1 else fail(x)
     servable.gate.set()
     for request in requests:
         request.join()
     assert requests[0].answer == [1]
-    assert [request.error.message for request in requests[1:]] == ["no good", "no good"]
+    assert [request.error.message for request in requests[1:]] == ["no memory", "no memory"]
+    assert servable.batches == [[0], [1, 2]]
     # The thread lives on.
     assert make_runner and requests[0].runner.run(servable, {"x": np.array([7])}, ["y"])[0].tolist() == [8]
+
+
+def test_a_request_tried_alone_keeps_its_own_deadline(make_runner, servable, tools):
+    runner = make_runner()
+    requests = queue_behind_a_busy_thread(runner, servable, [[1]], tools)
+    requests.append(Request(runner, servable, [-2], timeout_seconds=0.05))
+    tools.wait_for(lambda: sum(len(b.tasks) for q in runner._queues.values() for b in q) == 2)
+
+    def take_long_and_refuse(x):
+        if len(x) == 2:
+            time.sleep(0.1)
+            raise InvalidArgument("-2 is no good")
+        return [x + 1]
+
+    servable.answer = take_long_and_refuse
+    servable.gate.set()
+    for request in requests:
+        request.join()
+    assert requests[1].answer == [2]
+    assert requests[2].error.message == "Run() timeout exceeded while waiting in batching queue"
 
 
 def test_deadlines(make_runner, servable, tools):
