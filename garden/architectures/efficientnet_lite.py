@@ -13,6 +13,12 @@ from collections.abc import Iterator
 
 import keras
 
+from garden.architectures.inverted_residual import (
+    InvertedResidual,
+    block_endpoints,
+    divisible_by_8,
+    inverted_residual_network,
+)
 from garden.architectures.registry import Endpoint, architecture
 from garden.image_spec import ImageSpec
 
@@ -63,50 +69,22 @@ _STAGES = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Block:
-    name: str
-    input_filters: int
-    filters: int
-    kernel_size: int
-    stride: int
-    expansion: int
-
-    @property
-    def is_residual(self) -> bool:
-        return self.stride == 1 and self.input_filters == self.filters
-
-    @property
-    def output_layer(self) -> str:
-        return f"{self.name}_add" if self.is_residual else f"{self.name}_project_bn"
-
-
-def _blocks(variant: EfficientNetLiteVariant) -> Iterator[_Block]:
+def _blocks(variant: EfficientNetLiteVariant) -> Iterator[InvertedResidual]:
     input_filters = _STEM_FILTERS
     for number, stage in enumerate(_STAGES, start=1):
         # "Lite" leaves the depth of the first and last stage alone.
         scaled = 1 < number < len(_STAGES)
         repeats = math.ceil(stage.blocks * variant.depth) if scaled else stage.blocks
-        filters = _scaled_filters(stage.filters, variant.width)
+        filters = divisible_by_8(stage.filters * variant.width)
         for block in range(1, repeats + 1):
             stride = stage.stride if block == 1 else 1
             name = f"stage{number}_block{block}"
-            yield _Block(name, input_filters, filters, stage.kernel_size, stride, stage.expansion)
+            yield InvertedResidual(name, input_filters, filters, stage.kernel_size, stride, stage.expansion)
             input_filters = filters
 
 
-def _scaled_filters(filters: int, width: float) -> int:
-    """The multiple of 8 next to `filters * width`, but not more than a tenth below it."""
-    scaled = filters * width
-    rounded = max(8, int(scaled + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * scaled else rounded
-
-
 def _endpoints(variant: EfficientNetLiteVariant) -> tuple[Endpoint, ...]:
-    endpoints = [Endpoint("stem_relu6", 2)]
-    for block in _blocks(variant):
-        endpoints.append(Endpoint(block.output_layer, endpoints[-1].stride * block.stride))
-    return (*endpoints, Endpoint("head_relu6", endpoints[-1].stride))
+    return block_endpoints(list(_blocks(variant)))
 
 
 def _foreign_names(variant: EfficientNetLiteVariant) -> dict[str, tuple[str, ...]]:
@@ -152,41 +130,12 @@ def efficientnet_lite(
     dropout_rate: float,
 ) -> keras.KerasTensor:
     """Stem, 16 to 21 inverted residual blocks, a 1×1 convolution, average, dense."""
-    x = keras.layers.Conv2D(_STEM_FILTERS, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(pixels)
-    x = _normalize(x, "stem", activate=True)
-    for block in _blocks(variant):
-        x = _inverted_residual(x, block)
-    x = keras.layers.Conv2D(_HEAD_FILTERS, 1, use_bias=False, name="head_conv")(x)
-    x = _normalize(x, "head", activate=True)
-    # From here on float32, also in mixed precision: sums over a map are too coarse in float16.
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    if num_classes is None:
-        return x
-    x = keras.layers.Dropout(dropout_rate, dtype="float32", name="dropout")(x)
-    return keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
-
-
-def _inverted_residual(x: keras.KerasTensor, block: _Block) -> keras.KerasTensor:
-    shortcut = x
-    if block.expansion != 1:
-        filters = block.input_filters * block.expansion
-        x = keras.layers.Conv2D(filters, 1, use_bias=False, name=f"{block.name}_expand_conv")(x)
-        x = _normalize(x, f"{block.name}_expand", activate=True)
-    x = keras.layers.DepthwiseConv2D(
-        block.kernel_size,
-        strides=block.stride,
-        padding="same",
-        use_bias=False,
-        name=f"{block.name}_depthwise_conv",
-    )(x)
-    x = _normalize(x, f"{block.name}_depthwise", activate=True)
-    x = keras.layers.Conv2D(block.filters, 1, use_bias=False, name=f"{block.name}_project_conv")(x)
-    x = _normalize(x, f"{block.name}_project", activate=False)
-    if block.is_residual:
-        x = keras.layers.Add(name=f"{block.name}_add")([shortcut, x])
-    return x
-
-
-def _normalize(x: keras.KerasTensor, name: str, *, activate: bool) -> keras.KerasTensor:
-    x = keras.layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=f"{name}_bn")(x)
-    return keras.layers.ReLU(6.0, name=f"{name}_relu6")(x) if activate else x
+    return inverted_residual_network(
+        pixels,
+        stem_filters=_STEM_FILTERS,
+        blocks=list(_blocks(variant)),
+        head_filters=_HEAD_FILTERS,
+        num_classes=num_classes,
+        dropout_rate=dropout_rate,
+        momentum=0.99,
+    )

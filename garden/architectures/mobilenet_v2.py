@@ -11,6 +11,12 @@ from collections.abc import Iterator
 
 import keras
 
+from garden.architectures.inverted_residual import (
+    InvertedResidual,
+    block_endpoints,
+    divisible_by_8,
+    inverted_residual_network,
+)
 from garden.architectures.registry import Endpoint, architecture
 from garden.image_spec import ImageSpec
 
@@ -51,66 +57,37 @@ _STAGES = (
 IMAGE_SPEC = ImageSpec(224, 224, mean=(127.5,) * 3, std=(127.5,) * 3, resize="crop", interpolation="bilinear")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Block:
-    name: str
-    keras_name: str
-    input_filters: int
-    filters: int
-    stride: int
-    expansion: int
-
-    @property
-    def is_residual(self) -> bool:
-        return self.stride == 1 and self.input_filters == self.filters
-
-    @property
-    def output_layer(self) -> str:
-        return f"{self.name}_add" if self.is_residual else f"{self.name}_project_bn"
-
-
-def _divisible_by_8(filters: float) -> int:
-    """The multiple of 8 next to `filters`, but not more than a tenth below it."""
-    rounded = max(8, int(filters + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * filters else rounded
-
-
 def _stem_filters(variant: MobileNetV2Variant) -> int:
-    return _divisible_by_8(32 * variant.width)
+    return divisible_by_8(32 * variant.width)
 
 
 def _head_filters(variant: MobileNetV2Variant) -> int:
     # The last convolution is not made narrower: it would cost accuracy and save little.
-    return _divisible_by_8(1280 * max(1.0, variant.width))
+    return divisible_by_8(1280 * max(1.0, variant.width))
 
 
-def _blocks(variant: MobileNetV2Variant) -> Iterator[_Block]:
+def _blocks(variant: MobileNetV2Variant) -> Iterator[InvertedResidual]:
     input_filters = _stem_filters(variant)
-    index = 0
     for number, (expansion, channels, repeats, stage_stride) in enumerate(_STAGES, start=1):
-        filters = _divisible_by_8(channels * variant.width)
+        filters = divisible_by_8(channels * variant.width)
         for block in range(1, repeats + 1):
             stride = stage_stride if block == 1 else 1
-            keras_name = f"block_{index}_" if index else "expanded_conv_"
-            yield _Block(f"stage{number}_block{block}", keras_name, input_filters, filters, stride, expansion)
+            yield InvertedResidual(f"stage{number}_block{block}", input_filters, filters, 3, stride, expansion)
             input_filters = filters
-            index += 1
 
 
 def _endpoints(variant: MobileNetV2Variant) -> tuple[Endpoint, ...]:
-    endpoints = [Endpoint("stem_relu6", 2)]
-    for block in _blocks(variant):
-        endpoints.append(Endpoint(block.output_layer, endpoints[-1].stride * block.stride))
-    return (*endpoints, Endpoint("head_relu6", endpoints[-1].stride))
+    return block_endpoints(list(_blocks(variant)))
 
 
 def _foreign_names(variant: MobileNetV2Variant) -> dict[str, tuple[str, ...]]:
     """Our layers in the files of keras.applications."""
     names = {"stem_conv": "Conv1", "stem_bn": "bn_Conv1", "head_conv": "Conv_1", "head_bn": "Conv_1_bn"}
-    for block in _blocks(variant):
+    for index, block in enumerate(_blocks(variant)):
+        keras_name = f"block_{index}_" if index else "expanded_conv_"
         for part in ("expand", "depthwise", "project")[block.expansion == 1 :]:
-            names[f"{block.name}_{part}_conv"] = f"{block.keras_name}{part}"
-            names[f"{block.name}_{part}_bn"] = f"{block.keras_name}{part}_BN"
+            names[f"{block.name}_{part}_conv"] = f"{keras_name}{part}"
+            names[f"{block.name}_{part}_bn"] = f"{keras_name}{part}_BN"
     names["logits"] = "predictions"
     return {ours: (theirs,) for ours, theirs in names.items()}
 
@@ -131,40 +108,12 @@ def mobilenet_v2(
     variant: MobileNetV2Variant, pixels: keras.KerasTensor, *, num_classes: int | None, dropout_rate: float
 ) -> keras.KerasTensor:
     """Stem, 17 inverted residual blocks, a 1×1 convolution, average, dense."""
-    x = keras.layers.Conv2D(_stem_filters(variant), 3, strides=2, padding="same", use_bias=False, name="stem_conv")(
-        pixels
+    return inverted_residual_network(
+        pixels,
+        stem_filters=_stem_filters(variant),
+        blocks=list(_blocks(variant)),
+        head_filters=_head_filters(variant),
+        num_classes=num_classes,
+        dropout_rate=dropout_rate,
+        momentum=0.999,
     )
-    x = _normalize(x, "stem", activate=True)
-    for block in _blocks(variant):
-        x = _inverted_residual(x, block)
-    x = keras.layers.Conv2D(_head_filters(variant), 1, use_bias=False, name="head_conv")(x)
-    x = _normalize(x, "head", activate=True)
-    # From here on float32, also in mixed precision: sums over a map are too coarse in float16.
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    if num_classes is None:
-        return x
-    x = keras.layers.Dropout(dropout_rate, dtype="float32", name="dropout")(x)
-    return keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
-
-
-def _inverted_residual(x: keras.KerasTensor, block: _Block) -> keras.KerasTensor:
-    shortcut = x
-    if block.expansion != 1:
-        filters = block.input_filters * block.expansion
-        x = keras.layers.Conv2D(filters, 1, use_bias=False, name=f"{block.name}_expand_conv")(x)
-        x = _normalize(x, f"{block.name}_expand", activate=True)
-    # For a 3×3 kernel "same" pads exactly as keras.applications does by hand: below and right first.
-    x = keras.layers.DepthwiseConv2D(
-        3, strides=block.stride, padding="same", use_bias=False, name=f"{block.name}_depthwise_conv"
-    )(x)
-    x = _normalize(x, f"{block.name}_depthwise", activate=True)
-    x = keras.layers.Conv2D(block.filters, 1, use_bias=False, name=f"{block.name}_project_conv")(x)
-    x = _normalize(x, f"{block.name}_project", activate=False)
-    if block.is_residual:
-        x = keras.layers.Add(name=f"{block.name}_add")([shortcut, x])
-    return x
-
-
-def _normalize(x: keras.KerasTensor, name: str, *, activate: bool) -> keras.KerasTensor:
-    x = keras.layers.BatchNormalization(momentum=0.999, epsilon=1e-3, name=f"{name}_bn")(x)
-    return keras.layers.ReLU(6.0, name=f"{name}_relu6")(x) if activate else x
