@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _lines(report: FolderReport) -> Iterator[str]:
     folder = report.folder
     yield (
-        f"{folder.root}: {_count(len(folder.files), 'usable picture')} in "
+        f"{folder.source}: {_count(len(folder.files), 'usable picture')} in "
         f"{_count(len(folder.class_names), 'class', 'classes')}, {report.total_bytes / 1e6:.1f} MB"
     )
     if folder.files:
@@ -94,7 +94,7 @@ def _class_lines(report: FolderReport) -> Iterator[str]:
             f"  Unbalanced: {largest} has {most / min(counts):.1f} times as many as {smallest}. Every split keeps the "
             "proportions, figures"
         )
-        yield "  are given per class, and `garden finetune --class-weights` lets small classes count more."
+        yield "  are given per class, and `garden finetune --class-weights balanced` lets small classes count more."
 
 
 def _picture_lines(report: FolderReport) -> Iterator[str]:

@@ -70,7 +70,7 @@ class FolderReport:
         """Everything, as plain JSON; paths as text."""
         folder, facts = self.folder, self.folder.facts
         return {
-            "path": str(folder.root),
+            "path": str(folder.source),
             "images": len(folder.files),
             "bytes": self.total_bytes,
             "classes": dict(zip(folder.class_names, folder.files_per_class(), strict=True)),

@@ -44,7 +44,7 @@ def test_a_clean_folder(photos, capsys):
         "  dog      5  ███████████████\n"
         "  owl      3  █████████\n"
         "  Unbalanced: cat has 3.3 times as many as owl. Every split keeps the proportions, figures\n"
-        "  are given per class, and `garden finetune --class-weights` lets small classes count more.\n"
+        "  are given per class, and `garden finetune --class-weights balanced` lets small classes count more.\n"
         "\n"
         "Pictures\n"
         "  size    60 × 40 in the middle, from 60 × 40 to 60 × 40\n"

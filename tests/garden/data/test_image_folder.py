@@ -188,6 +188,36 @@ def test_files_without_permission(photos):
     assert problem.reason == "it cannot be read (Permission denied). Change its permissions."
 
 
+def test_what_is_no_file_is_named_and_never_waited_for(photos):
+    os.mkfifo(photos / "cat/pipe.jpg")
+    table = photos.parent / "labels.csv"
+    lines = [f"photos/{name}/{index}.png,{name}" for name in ("cat", "dog") for index in range(2)]
+    table.write_text("\n".join(["path,label", *lines, "photos/cat/pipe.jpg,cat", "photos/owl,cat"]), encoding="utf-8")
+    assert [problem.reason for problem in scan_image_folder(table).problems] == [
+        "it is a pipe, a socket or a device, not a file. Remove it from the pictures.",
+        "it is a folder, not a file. Remove it from the pictures.",
+    ]
+    assert len(scan_image_folder(photos).problems) == 1
+
+
+def test_names_that_are_no_text(photos):
+    strange = os.fsencode(photos) + b"/cat/caf\xe9.png"
+    shutil.copy(photos / "cat/0.png", strange)
+    shutil.copy(photos / "cat/0.png", photos / "cat/two\nlines.png")
+    # What people do have: wide and no-break spaces, joiners.
+    shutil.copy(photos / "cat/0.png", photos / "cat/猫\u3000写真\u00a0👩\u200d🔬.png")
+    folder = scan_image_folder(photos)
+    assert [problem.reason for problem in folder.problems] == [
+        "its name is not one line of Unicode text. Rename it."
+    ] * 2
+    assert [problem.path.name for problem in folder.problems] == ["caf\\udce9.png", "two\\nlines.png"]
+    assert len(folder.files) == 19
+    os.rename(os.fsencode(photos / "owl"), os.fsencode(photos) + b"/h\xfbou")
+    assert sentence_of(photos) == (
+        f"{photos} has the class 'h\\udcfbou'; a class name is one line of Unicode text. Rename the class."
+    )
+
+
 def test_a_table_of_pictures(photos):
     table = photos.parent / "labels.csv"
     lines = ["\ufefflabel,who,path"]
@@ -196,7 +226,7 @@ def test_a_table_of_pictures(photos):
     lines += ["feline,me,photos/cat/99.png"]
     table.write_text("\n".join(lines), encoding="utf-8")
     folder = scan_image_folder(table)
-    assert folder.root == photos.parent and folder.class_names == ("dog, old", "feline")
+    assert folder.root == photos.parent and folder.source == table and folder.class_names == ("dog, old", "feline")
     assert folder.files_per_class() == (2, 3)
     assert folder.files[0].path == photos / "cat/0.png"
     assert folder.problems == (
@@ -206,16 +236,25 @@ def test_a_table_of_pictures(photos):
 
 TABLES = {
     "name,class\na,b\n": "{table} has the columns name, class; the columns path and label are needed. "
-    "Name them in the first line: path,label.",
-    "": "{table} has the columns none; the columns path and label are needed. Name them in the first line: path,label.",
+    "Name them in the first line, with a comma between: path,label.",
+    "": "{table} has the columns none; the columns path and label are needed. Name them in the first line, with a "
+    "comma between: path,label.",
     "path,label\nphotos/cat/0.png,cat\nphotos/cat/1.png,\n": "{table}, line 3, lacks a path or a label; every line "
     "needs both. Complete the line.",
     "path,label\nphotos/cat/0.png,cat\nphotos/cat/0.png,dog\n": "{table}, line 3, calls photos/cat/0.png 'dog', an "
     "earlier line 'cat'; a picture has one label. Remove one of the lines.",
+    f"path,label\n{'x' * 200_000},cat\n": "{table}, line 2, is not CSV (field larger than field limit (131072)); every "
+    "line holds a path, a comma and a label. Mend the line.",
+    "path,label\n": "{table} has no pictures; a classifier learns from pictures. Add lines to it, one for each "
+    "picture.",
+    "path,label\nphotos/cat/0.png,cat\nphotos/cat/1.png,cat\n": "{table} has 1 class ('cat'); a classifier needs at "
+    "least 2. Add lines to it, one for each picture.",
+    'path,label\nphotos/cat/0.png,"a\ncat"\n': "{table} has the class 'a\\ncat'; a class name is one line of Unicode "
+    "text. Rename the class.",
 }
 
 
-@pytest.mark.parametrize("content", TABLES, ids=["other columns", "empty", "no label", "two labels"])
+@pytest.mark.parametrize("content", TABLES, ids=range(len(TABLES)))
 def test_tables_that_cannot_be_used(content, photos):
     table = photos.parent / "labels.csv"
     table.write_text(content, encoding="utf-8")
