@@ -131,6 +131,10 @@ class Phase:
         self.config = config
         self.state = PhaseState()
         self.variables = network.trainable_variables
+        # Moving averages of layers that train; gradients do not touch them, and a run must not lose them.
+        self._statistics = [
+            weight for layer in network.layers if layer.trainable for weight in layer.non_trainable_weights
+        ]
         self.num_classes = network.output.shape[-1]
         self._multipliers = multipliers
         self._class_weights = np.ones(self.num_classes, np.float32)
@@ -202,10 +206,10 @@ class Phase:
 
     def finish(self) -> None:
         """Leave the network with the best weights, or the last where early stopping is off."""
-        chosen = self.state.best if self.config.early_stopping else self._average
-        if chosen is not None:
-            for variable, value in zip(self.variables, chosen, strict=True):
-                variable.assign(value)
+        if self.config.early_stopping and self.state.best is not None:
+            _assign([*self.variables, *self._statistics], self.state.best)
+        elif not self.config.early_stopping and self._average is not None:
+            _assign(self.variables, self._average)
 
     def logits(self, images: Images) -> np.ndarray:
         """Logits of the plain view of `images`, shape `(images, classes)`, float32."""
@@ -233,7 +237,8 @@ class Phase:
 
         Returns: the rates, the smoothed losses, and a tenth of the rate at which the loss was least.
         """
-        weights = [variable.numpy() for variable in self.variables]
+        changing = [*self.variables, *self._statistics]
+        before = [variable.numpy() for variable in changing]
         low, high = np.log10(RATE_FINDER_RANGE)
         rates = np.logspace(low, high, RATE_FINDER_STEPS)
         smoothed: list[float] = []
@@ -245,8 +250,9 @@ class Phase:
             smoothed.append(average / (1 - 0.9 ** (step + 1)))
             if not math.isfinite(loss) or smoothed[-1] > 4 * min(smoothed):
                 break
-        for variable, value in zip(self.variables, weights, strict=True):
-            variable.assign(value)
+        _assign(changing, before)
+        if self._average is not None:
+            self._average = [variable.numpy() for variable in self.variables]
         self._make_optimizer()
         # The first steps average too few batches to mean anything.
         steady = min(5, len(smoothed) - 1)
@@ -256,6 +262,7 @@ class Phase:
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything a checkpoint needs besides `state`'s numbers."""
         arrays = {f"weight{i}": value.numpy() for i, value in enumerate(self.variables)}
+        arrays |= {f"statistic{i}": value.numpy() for i, value in enumerate(self._statistics)}
         arrays |= {f"optimizer{i}": value.numpy() for i, value in enumerate(self.optimizer.variables)}
         if self._average is not None:
             arrays |= {f"average{i}": value for i, value in enumerate(self._average)}
@@ -265,18 +272,20 @@ class Phase:
 
     def restore(self, position: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from a checkpoint of this phase."""
-        count = len(self.variables)
-        for i, variable in enumerate(self.variables):
-            variable.assign(arrays[f"weight{i}"])
-        for i, variable in enumerate(self.optimizer.variables):
-            variable.assign(arrays[f"optimizer{i}"])
+
+        def saved(name: str, count: int) -> list[np.ndarray]:
+            return [arrays[f"{name}{i}"] for i in range(count)]
+
+        _assign(self.variables, saved("weight", len(self.variables)))
+        _assign(self._statistics, saved("statistic", len(self._statistics)))
+        _assign(self.optimizer.variables, saved("optimizer", len(self.optimizer.variables)))
         if self._average is not None:
-            self._average = [arrays[f"average{i}"] for i in range(count)]
+            self._average = saved("average", len(self.variables))
         self.state = PhaseState(
             epoch=position["epoch"],
             best_loss=position["best_loss"] if position["best_loss"] is not None else math.inf,
             epochs_since_best=position["epochs_since_best"],
-            best=[arrays[f"best{i}"] for i in range(count)] if "best0" in arrays else None,
+            best=saved("best", len(self.variables) + len(self._statistics)) if "best0" in arrays else None,
         )
         self.peak_rate = position["peak_rate"]
 
@@ -348,7 +357,7 @@ class Phase:
             self.state.best_loss = loss
             self.state.epochs_since_best = 0
             if self.config.early_stopping:
-                self.state.best = [variable.numpy() for variable in self.variables]
+                self.state.best = [variable.numpy() for variable in (*self.variables, *self._statistics)]
         else:
             self.state.epochs_since_best += 1
 
@@ -366,15 +375,16 @@ class _Swapped:
     def __enter__(self) -> None:
         if self._values is not None:
             self._own = [variable.numpy() for variable in self._variables]
-            self._assign(self._values)
+            _assign(self._variables, self._values)
 
     def __exit__(self, *exception: object) -> None:
         if self._values is not None:
-            self._assign(self._own)
+            _assign(self._variables, self._own)
 
-    def _assign(self, values: Sequence[np.ndarray]) -> None:
-        for variable, value in zip(self._variables, values, strict=True):
-            variable.assign(value)
+
+def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _cut_mix(

@@ -34,10 +34,13 @@ class InMemory:
         return (self.points[image_indices] + np.array(views)[:, None]).astype(np.float32)
 
 
-def make_phase(config=CONFIG, epochs=4, rate=0.01, num_views=1, dropout=0.0):
+def make_phase(config=CONFIG, epochs=4, rate=0.01, num_views=1, dropout=0.0, normalize=False):
     keras.utils.set_random_seed(3)
     inputs = keras.Input((6,))
-    hidden = keras.layers.Dropout(dropout)(keras.layers.Dense(5, activation="tanh", name="hidden")(inputs))
+    hidden = keras.layers.Dense(5, activation="tanh", name="hidden")(inputs)
+    if normalize:
+        hidden = keras.layers.BatchNormalization(momentum=0.8)(hidden)
+    hidden = keras.layers.Dropout(dropout)(hidden)
     network = keras.Model(inputs, keras.layers.Dense(2, name="logits")(hidden))
     data = InMemory()
     train = Images(data, np.arange(32), data.classes[:32], num_views)
@@ -64,7 +67,7 @@ def run(phase):
 
 
 def weights(phase):
-    return [variable.numpy() for variable in phase.variables]
+    return [variable.numpy() for variable in phase.network.weights]
 
 
 def test_it_learns():
@@ -84,26 +87,28 @@ def test_the_rate_rises_to_its_peak_and_falls_to_zero():
 
 @pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"early_stopping": 3}, {"mix": "mixup"}])
 @pytest.mark.parametrize("stop_after", [1, 3])
-def test_going_on_from_a_checkpoint_ends_with_the_same_weights(settings, stop_after):
+@pytest.mark.parametrize("normalize", [False, True])
+def test_going_on_from_a_checkpoint_ends_with_the_same_weights(settings, stop_after, normalize):
     config = dataclasses.replace(CONFIG, **settings)
-    whole = make_phase(config, num_views=3, dropout=0.4)
+    whole = make_phase(config, num_views=3, dropout=0.4, normalize=normalize)
     run(whole)
 
-    first = make_phase(config, num_views=3, dropout=0.4)
+    first = make_phase(config, num_views=3, dropout=0.4, normalize=normalize)
     for _ in range(stop_after):
         first.run_epoch()
     position, arrays = first.position(), first.arrays()
 
-    second = make_phase(config, num_views=3, dropout=0.4)
+    second = make_phase(config, num_views=3, dropout=0.4, normalize=normalize)
     second.restore(position, arrays)
     run(second)
     for expected, value in zip(weights(whole), weights(second), strict=True):
         np.testing.assert_allclose(value, expected, rtol=0, atol=1e-7)
 
 
-def test_early_stopping_ends_and_keeps_the_best_weights():
+@pytest.mark.parametrize("normalize", [False, True])
+def test_early_stopping_ends_and_keeps_the_best_weights(normalize):
     config = dataclasses.replace(CONFIG, early_stopping=2)
-    phase = make_phase(config, epochs=200, rate=1.0)
+    phase = make_phase(config, epochs=200, rate=1.0, normalize=normalize)
     history = run(phase)
     losses = [epoch["validation/loss"] for epoch in history]
     best = int(np.argmin(losses))
@@ -147,10 +152,10 @@ def test_every_view_takes_its_turn():
 
 
 def test_the_rate_finder_chooses_a_useful_rate_and_leaves_the_weights():
-    phase = make_phase(rate=None, epochs=60)
-    before = weights(phase)
+    phase = make_phase(dataclasses.replace(CONFIG, ema=0.9), rate=None, epochs=60, normalize=True)
+    before, average = weights(phase), phase._average
     rates, losses, chosen = phase.find_rate()
-    for expected, value in zip(before, weights(phase), strict=True):
+    for expected, value in zip([*before, *average], [*weights(phase), *phase._average], strict=True):
         np.testing.assert_array_equal(value, expected)
     assert len(rates) == len(losses) and 1e-4 < chosen < 0.5
     phase.peak_rate = chosen
