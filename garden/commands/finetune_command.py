@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from garden import progress
 from garden.training import config as training_config
 
 NAME = "finetune"
@@ -158,11 +159,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and print where everything is."""
-    from garden.training import finetune
-
     names = {field.name for field in dataclasses.fields(training_config.TrainingConfig)}
     chosen = {name: value for name, value in vars(arguments).items() if name in names}
     config = training_config.TrainingConfig(**chosen)
+    try:
+        return _train(config, arguments)
+    except KeyboardInterrupt:
+        progress.say(f"{arguments.output} keeps what is done: the same command goes on with it.")
+        raise
+
+
+def _train(config: training_config.TrainingConfig, arguments: argparse.Namespace) -> int:
+    from garden.training import finetune
+
     if config.folds:
         figures = finetune.cross_validate(config, arguments.output, tensorboard=arguments.tensorboard)
         for fold in figures["folds"]:
@@ -176,7 +185,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"accuracy {trained.metrics['accuracy']:.3f}, macro recall {trained.metrics['macro_recall']:.3f}")
     print(f"run: {arguments.output}")
     print(f"next: garden evaluate {arguments.output}")
-    print(f"      tensorboard --logdir {arguments.output / 'tensorboard'}")
+    if arguments.tensorboard:
+        print(f"      tensorboard --logdir {arguments.output / 'tensorboard'}")
     print(f"      garden export {arguments.output} --models models --name {arguments.output.name}")
     return 0
 

@@ -11,6 +11,7 @@ preparation, cut, numeric policy. In it, blocks of rows:
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import json
@@ -44,8 +45,16 @@ class ActivationCache:
     def __init__(self, root: Path, facts: Mapping[str, object]) -> None:
         text = json.dumps({**facts, "format": FORMAT}, sort_keys=True)
         self.directory = root / hashlib.sha256(text.encode()).hexdigest()[:24]
-        self.directory.mkdir(parents=True, exist_ok=True)
-        atomic_files.write_text(self.directory / "facts.json", text + "\n")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            atomic_files.write_text(self.directory / "facts.json", text + "\n")
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise ResourceError(
+                f"The activation cache {self.directory} cannot be written ({error.strerror}). Name another place with "
+                "the environment variable GARDEN_CACHE, or run with --no-cache."
+            ) from error
         self._rows: dict[str, tuple[int, int]] = {}
         self._blocks: list[str] = []
         self.num_bytes = 0

@@ -117,6 +117,11 @@ class TrainingConfig:
         _range("--late-epochs", self.late_epochs, 0, 100_000)
         if self.head_epochs + self.late_epochs == 0:
             raise UsageError("--head-epochs 0 and --late-epochs 0 train nothing; give one of them a number above 0.")
+        if self.head_epochs == 0 and self.unfreeze == "none" and not self.from_scratch:
+            raise UsageError(
+                "--head-epochs 0 and --unfreeze none train nothing; give --head-epochs a number above 0, or "
+                "--unfreeze auto."
+            )
         for flag, rate in (("--head-rate", self.head_rate), ("--late-rate", self.late_rate)):
             if rate is not None:
                 _range(flag, rate, 0.0, 10.0, open_low=True)
@@ -130,6 +135,8 @@ class TrainingConfig:
         _range("--label-smoothing", self.label_smoothing, 0.0, 0.99)
         _range("--early-stopping", self.early_stopping, 0, 100_000)
         _range("--ema", self.ema, 0.0, 0.99999)
+        _range("--seed", self.seed, 0, 2**32 - 1)
+        _range("--checkpoint-seconds", self.checkpoint_seconds, 0.0, 1e9)
         if self.unknown_precision is not None:
             _range("--unknown-precision", self.unknown_precision, 0.0, 1.0, open_low=True)
         if self.image_size is not None:
@@ -177,5 +184,5 @@ def _choice(flag: str, value: str, allowed: tuple[str, ...]) -> None:
 def _range(flag: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
     inside = low < value <= high if open_low else low <= value <= high
     if not inside:
-        bound = f"above {low:g}" if open_low else f"at least {low:g}"
-        raise UsageError(f"{flag} {value:g} is out of range; give a number {bound} and at most {high:g}.")
+        bound = f"{'above' if open_low else 'at least'} {low:.10g}"
+        raise UsageError(f"{flag} {value:.10g} is out of range; give a number {bound} and at most {high:.10g}.")

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import dataclasses
 import errno
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import tensorflow as tf
 from garden import architectures, atomic_files, progress, weights
 from garden.data import image_folder, split
 from garden.data.image_folder import LabelledFile
-from garden.errors import ImageFolderError, ResourceError
+from garden.errors import ImageFolderError, ResourceError, RunError
 from garden.evaluation import calibration, classification
 from garden.image_spec import ImageSpec
 from garden.reports import evaluation_files
@@ -28,7 +29,7 @@ from garden.trained_model import TrainedModel
 from garden.training import activations, provenance, run_inputs, run_tensorboard, transfer
 from garden.training.config import TrainingConfig
 from garden.training.phase import Images, Phase
-from garden.training.run_directory import RunDirectory
+from garden.training.run_directory import DISK_IS_FULL, RunDirectory, make_directory
 
 TRAINING_GRID_IMAGES = 16
 
@@ -47,6 +48,7 @@ def finetune(config: TrainingConfig, output: Path, *, tensorboard: bool = True) 
     Raises: GardenError, with one sentence, for pictures, settings, weights or a directory that cannot be used, and
         when memory or disk run out.
     """
+    _refuse_output_among_pictures(config, output)
     with out_of_resources(output), RunDirectory(output, config) as run:
         if run.finished:
             progress.say(f"{output} is finished; nothing to do. Give another --output to train again.")
@@ -65,12 +67,13 @@ def cross_validate(config: TrainingConfig, output: Path, *, tensorboard: bool = 
         tensorboard: Whether to write TensorBoard's files along the way.
     Returns: accuracy and macro recall over all held-out images, and of each fold.
     """
+    _refuse_output_among_pictures(config, output)
+    make_directory(output, holds_ours=(output / "fold-1").is_dir(), what="cross-validation")
     predictions: list[tuple[str, str]] = []
     folds = []
     for fold in range(config.folds):
         progress.say(f"fold {fold + 1} of {config.folds}")
         directory = output / f"fold-{fold + 1}"
-        directory.parent.mkdir(parents=True, exist_ok=True)
         settings = dataclasses.replace(config, fold=fold, early_stopping=0)
         trained = finetune(settings, directory, tensorboard=tensorboard)
         folds.append({"fold": fold + 1, **trained.metrics})
@@ -89,6 +92,15 @@ def cross_validate(config: TrainingConfig, output: Path, *, tensorboard: bool = 
     return figures
 
 
+def _refuse_output_among_pictures(config: TrainingConfig, output: Path) -> None:
+    photos = config.photos.expanduser()
+    if photos.is_dir() and output.resolve().is_relative_to(photos.resolve()):
+        raise RunError(
+            f"{output} lies in the folder of pictures, where it would count as a class. "
+            "Give --output a place outside of it."
+        )
+
+
 @contextlib.contextmanager
 def out_of_resources(output: Path) -> Iterator[None]:
     """Turn memory and disk that ran out into one sentence; what is on disk is whole, and the run can go on."""
@@ -101,7 +113,12 @@ def out_of_resources(output: Path) -> Iterator[None]:
             "--views, or with --unfreeze none, needs less."
         ) from error
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise RunError(
+                f"{error.filename or output} cannot be written ({error.strerror}). Give --output a place you can "
+                "write to, or change its permissions."
+            ) from error
+        if error.errno not in DISK_IS_FULL:
             raise
         raise ResourceError(
             f"The disk is full while writing {error.filename or output}. {again} Free some space first."
@@ -311,6 +328,12 @@ class _Finetuning:
         while not phase.done:
             started = time.monotonic()
             figures = phase.run_epoch()
+            if not math.isfinite(figures["train/loss"]):
+                raise RunError(
+                    f"The loss is not a finite number any more in epoch {phase.state.epoch} of phase {phase.name}; its "
+                    f"rate of {phase.peak_rate:g} is too high for these pictures. Give a smaller "
+                    f"{'--late-rate' if phase.name == 'late' else '--head-rate'} and another --output."
+                )
             self.history.append({"phase": phase.name, "epoch": phase.state.epoch, **figures})
             progress.say(
                 f"{phase.name} {phase.state.epoch}/{phase.epochs}: "

@@ -25,11 +25,36 @@ import numpy as np
 
 from garden import atomic_files
 from garden.data.image_folder import Problem
-from garden.errors import RunError
+from garden.errors import RunError, UsageError
 from garden.trained_model import FACTS_FILE
 from garden.training.config import TrainingConfig
 
 CHECKPOINT_FORMAT = 1
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def make_directory(path: Path, *, holds_ours: bool, what: str) -> None:
+    """Make the directory of a run or of several, unless it is there.
+
+    Args:
+        path: The directory.
+        holds_ours: Whether what is in it, if anything, is garden's.
+        what: What it is a directory of, for the sentence.
+    Raises: RunError, if it is a file, cannot be made, or holds the user's files.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file; --output must name a directory. Choose another one.")
+    try:
+        if path.is_dir() and not holds_ours and any(path.iterdir()):
+            raise RunError(
+                f"{path} is not empty and holds no {what}; garden would mix its files with yours. "
+                "Give --output a new or an empty directory."
+            )
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in DISK_IS_FULL:
+            raise
+        raise RunError(f"{path} cannot be made ({error.strerror}). Give --output a place you can write to.") from error
 
 
 class RunDirectory:
@@ -44,23 +69,8 @@ class RunDirectory:
     def __init__(self, path: Path, config: TrainingConfig) -> None:
         self.path = path
         self.config = config
-        if path.exists() and not path.is_dir():
-            raise RunError(f"{path} is a file; --output must name a directory. Choose another one.")
-        config_file = path / "config.json"
-        if config_file.is_file():
-            self._refuse_other_settings(TrainingConfig.from_json(json.loads(config_file.read_text(encoding="utf-8"))))
-        elif path.is_dir() and any(path.iterdir()):
-            raise RunError(
-                f"{path} is not empty and holds no run; garden would mix its files with yours. "
-                "Give --output a new or an empty directory."
-            )
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"{path} cannot be made ({error.strerror}). Give --output a place you can write to."
-            ) from error
-        atomic_files.write_json(config_file, config.to_json())
+        make_directory(path, holds_ours=(path / "config.json").is_file(), what="run")
+        self._refuse_other_settings()
 
     def __enter__(self) -> RunDirectory:
         self._lock = (self.path / ".lock").open("w")
@@ -74,6 +84,10 @@ class RunDirectory:
                 f"Another process is working in {self.path}; two would overwrite each other. "
                 "Wait for it, stop it, or choose another --output."
             ) from error
+        # What a killed process was writing; nobody else writes here now.
+        for partial in self.path.rglob(".*.partial*"):
+            partial.unlink(missing_ok=True)
+        atomic_files.write_json(self.path / "config.json", self.config.to_json())
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -84,7 +98,22 @@ class RunDirectory:
         """Whether the run is done."""
         return (self.path / FACTS_FILE).is_file() and (self.path / "run.json").is_file()
 
-    def _refuse_other_settings(self, earlier: TrainingConfig) -> None:
+    @property
+    def _started(self) -> bool:
+        """Whether there is anything to lose: a run that failed at its pictures or its settings may be mended."""
+        return any((self.path / name).exists() for name in ("split.csv", "checkpoint.npz", "run.json"))
+
+    def _refuse_other_settings(self) -> None:
+        config_file = self.path / "config.json"
+        if not self._started:
+            return
+        try:
+            earlier = TrainingConfig.from_json(json.loads(config_file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
+            raise RunError(
+                f"{config_file} is damaged or of another version of garden, so the run cannot go on. "
+                "Choose another --output."
+            ) from error
         different = self.config.differences(earlier)
         if different:
             mine, theirs = self.config.to_json(), earlier.to_json()

@@ -43,6 +43,12 @@ def test_the_fingerprint_changes_with_what_decides_the_weights_and_with_nothing_
             "--head-epochs 0 and --late-epochs 0 train nothing; give one of them a number above 0.",
         ),
         ({"batch_size": 0}, "--batch-size 0 is out of range; give a number at least 1 and at most 65536."),
+        (
+            {"head_epochs": 0, "unfreeze": "none"},
+            "--head-epochs 0 and --unfreeze none train nothing; give --head-epochs a number above 0, or --unfreeze "
+            "auto.",
+        ),
+        ({"seed": -1}, "--seed -1 is out of range; give a number at least 0 and at most 4294967295."),
         ({"late_rate": -1.0}, "--late-rate -1 is out of range; give a number above 0 and at most 10."),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from garden import architectures
-from garden.errors import ImageFolderError, ResourceError, RunError
+from garden.errors import ImageFolderError, ResourceError, RunError, UsageError
 from garden.trained_model import TrainedModel
 from garden.training import finetune as finetuning
 from garden.training.activation_cache import ActivationCache
@@ -194,6 +194,15 @@ def test_other_settings_in_the_same_directory_are_refused(make_config, finished)
     )
 
 
+def test_what_a_killed_process_was_writing_goes_away(make_config, tmp_path):
+    from garden.training.run_directory import RunDirectory
+
+    with RunDirectory(tmp_path / "run", make_config()):
+        (tmp_path / "run" / ".checkpoint.4711.partial.npz").touch()
+    with RunDirectory(tmp_path / "run", make_config()):
+        assert {path.name for path in (tmp_path / "run").iterdir()} == {".lock", "config.json"}
+
+
 def test_a_directory_with_other_files_is_left_alone(make_config, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -204,6 +213,91 @@ def test_a_directory_with_other_files_is_left_alone(make_config, tmp_path):
         "Give --output a new or an empty directory."
     )
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_command_with_a_slip_can_be_mended_and_repeated(make_config, tmp_path):
+    config = make_config(head_epochs=1, late_epochs=0)
+    with pytest.raises(ImageFolderError):
+        finetune(dataclasses.replace(config, photos=tmp_path / "photoes"), tmp_path / "run")
+    with pytest.raises(UsageError):
+        finetune(dataclasses.replace(config, unfreeze="blokc"), tmp_path / "run")
+    assert finetune(config, tmp_path / "run").labels == ("columns", "rows", "spots")
+
+
+def test_settings_that_cannot_be_read(make_config, tmp_path):
+    output = tmp_path / "run"
+    output.mkdir()
+    for text in ("{", '{"photos": "photos", "architecture": "lenet5", "a_later_option": 1}', "[]"):
+        (output / "config.json").write_text(text)
+        (output / "split.csv").touch()
+        with pytest.raises(RunError) as error:
+            finetune(make_config(), output)
+        assert str(error.value) == (
+            f"{output / 'config.json'} is damaged or of another version of garden, so the run cannot go on. "
+            "Choose another --output."
+        )
+
+
+def test_an_output_among_the_pictures_is_refused(make_photos, make_config, tmp_path):
+    photos = make_photos(tmp_path / "photos", per_class=2)
+    for train in (finetune, finetuning.cross_validate):
+        with pytest.raises(RunError) as error:
+            train(make_config(photos=photos, folds=2), photos / "run")
+        assert str(error.value) == (
+            f"{photos / 'run'} lies in the folder of pictures, where it would count as a class. "
+            "Give --output a place outside of it."
+        )
+    assert not (photos / "run").exists()
+
+
+def test_an_output_that_cannot_be_written(make_config, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    sentences = {
+        "file": f"{tmp_path / 'file'} is a file; --output must name a directory. Choose another one.",
+        "file/run": f"{tmp_path / 'file/run'} cannot be made (Not a directory). Give --output a place you can write "
+        "to.",
+        "mine": f"{tmp_path / 'mine'} is not empty and holds no cross-validation; garden would mix its files with "
+        "yours. Give --output a new or an empty directory.",
+    }
+    for name, sentence in sentences.items():
+        with pytest.raises(RunError) as error:
+            finetuning.cross_validate(make_config(folds=2), tmp_path / name)
+        assert str(error.value) == sentence
+
+    def refuse(self, problems):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "run" / "problems.csv"))
+
+    monkeypatch.setattr(finetuning.RunDirectory, "write_problems", refuse)
+    with pytest.raises(RunError) as error:
+        finetune(make_config(), tmp_path / "run")
+    assert str(error.value) == (
+        f"{tmp_path / 'run' / 'problems.csv'} cannot be written (Permission denied). Give --output a place you can "
+        "write to, or change its permissions."
+    )
+
+
+def test_a_cache_that_cannot_be_written(make_config, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GARDEN_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ResourceError) as error:
+        finetune(make_config(), tmp_path / "run")
+    assert str(error.value).startswith(f"The activation cache {tmp_path / 'file' / 'activations'}")
+    assert str(error.value).endswith(
+        " cannot be written (Not a directory). Name another place with the environment variable GARDEN_CACHE, or run "
+        "with --no-cache."
+    )
+
+
+def test_a_loss_that_is_no_number_ends_the_run(make_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(Phase, "_apply", lambda *arguments: (float("nan"), 0.0))
+    with pytest.raises(RunError) as error:
+        finetune(make_config(head_rate=9.0), tmp_path / "run")
+    assert str(error.value) == (
+        "The loss is not a finite number any more in epoch 1 of phase head; its rate of 9 is too high for these "
+        "pictures. Give a smaller --head-rate and another --output."
+    )
 
 
 def test_two_processes_do_not_share_a_run(make_config, tmp_path):
