@@ -1,5 +1,6 @@
 """Every command: help with an example, one sentence and the right exit code when it goes wrong."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,11 @@ def test_the_generated_pages_are_fresh():
             [sys.executable, ROOT / "scripts" / script, "--check"], capture_output=True, text=True, timeout=120
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_a_terminal_without_unicode_is_no_reason_to_fail(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert cli.main(["list", "lenet5"]) == 0
+    sys.stdout.flush()
+    assert b"32\\xd732\\xd71" in written.getvalue()

@@ -130,7 +130,9 @@ def _files_of_folder(photos: Path, trained: TrainedModel) -> tuple[list[Labelled
             f"{photos} has no picture that can be used; an evaluation needs at least one, in a folder named as its "
             f"class. Name a folder that holds some.{first}"
         )
-    unknown = [name for name in folder.class_names if name not in trained.labels]
+    # A class folder without pictures asks nothing.
+    asked = sorted({folder.class_names[file.label_index] for file in folder.files})
+    unknown = [name for name in asked if name not in trained.labels]
     if unknown:
         close = difflib.get_close_matches(unknown[0], trained.labels, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
