@@ -200,13 +200,18 @@ class PredictClient:
     def _explain(self, error: grpc.RpcError, name: str, version: int | None) -> RemoteError:
         code, details = error.code(), (error.details() or "").strip()
         if code == grpc.StatusCode.UNAVAILABLE:
+            if "Failed parsing HTTP/2" in details:
+                return self._explain_no_grpc("it speaks another protocol")
             # gRPC tells of every address that it tried; the last words are the reason.
             reason = details.rpartition("Failed to connect to remote host: ")[2]
             return RemoteError(
                 f"No server answers at {self.address} ({reason}). Start one with `garden serve MODELS --port "
                 f"{_port_of(self.address)}`, or name the right one with --address HOST:PORT."
             )
-        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED or (
+            # A server that merges requests says it so where they waited too long for their turn.
+            code == grpc.StatusCode.RESOURCE_EXHAUSTED and "timeout exceeded" in details
+        ):
             return DeadlineError(
                 f"The server at {self.address} did not answer within {self._timeout_seconds:g} s. "
                 "Give it longer with --timeout SECONDS, or ask less at once with --concurrency 1."
@@ -221,11 +226,19 @@ class PredictClient:
                 "Models that `garden export` wrote have serving_default, pixels, features and classify."
             )
         if code == grpc.StatusCode.UNIMPLEMENTED:
+            return self._explain_no_grpc(details)
+        if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
             return RemoteError(
-                f"What listens at {self.address} is no TF Serving server ({details}). "
-                "Name the gRPC port, usually 8500; the REST port is another."
+                f"The server at {self.address} has no room for it: {details} "
+                "Ask again later, or less at once with --concurrency 1."
             )
         return RemoteError(f"The server at {self.address} failed: {code.name}: {details}")
+
+    def _explain_no_grpc(self, reason: str) -> RemoteError:
+        return RemoteError(
+            f"What listens at {self.address} is no TF Serving server ({reason}). "
+            "Name the gRPC port, usually 8500; the REST port is another."
+        )
 
     def _explain_missing_model(self, name: str, version: int | None) -> RemoteError:
         try:

@@ -141,7 +141,8 @@ def find_images(arguments: Iterable[str]) -> Iterator[Path]:
         if path.is_dir():
             yield from _walk(path)
         elif not path.exists() and glob.has_magic(argument):
-            for match in sorted(glob.glob(argument, recursive=True)):
+            # A pattern that finds nothing is passed on too, as a shell does.
+            for match in sorted(glob.glob(argument, recursive=True)) or [argument]:
                 yield from _walk(Path(match)) if Path(match).is_dir() else [Path(match)]
         else:
             yield path

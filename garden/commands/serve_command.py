@@ -84,6 +84,11 @@ def check_models_folder(directory: Path) -> None:
             f"{directory} is one model, not a folder of models. Serve the folder above it: "
             f"garden serve {directory.absolute().parent}"
         )
+    if (directory / "saved_model.pb").is_file():
+        raise ExportError(
+            f"{directory} is one version of a model, not a folder of models. Serve the folder two above it: "
+            f"garden serve {directory.absolute().parent.parent}"
+        )
     raise ExportError(
         f"{directory} holds no exported model; one looks like DIR/NAME/VERSION/saved_model.pb. "
         f"Make one with: garden export RUN --models {directory} --name NAME"

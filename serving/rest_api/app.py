@@ -175,6 +175,8 @@ async def _read_body(request: web.BaseRequest) -> bytes:
                 raise InvalidArgument(f"The request's body is larger than {limit} bytes.")
     except web.RequestPayloadError as error:
         # A body that is not encoded as its headers say; the cause has the sentence without HTTP's code.
+        # aiohttp would read on, fail again, and log it as a fault of ours.
+        request.content.feed_eof()
         reason = getattr(error.__cause__, "message", str(error)).strip()
         raise InvalidArgument(f"The request's body cannot be read: {reason}") from error
     except (web.PayloadAccessError, ValueError) as error:

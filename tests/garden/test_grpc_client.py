@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import socket
+import threading
 from typing import Any
 
 import grpc
@@ -99,6 +101,47 @@ def test_other_failures_are_not_asked_again(client: Any, fake_server: Any) -> No
         client.predict("colours", {"image_bytes": [b"x"]})
     assert str(caught.value) == f"The server at {fake_server.address} failed: INTERNAL: boom"
     assert fake_server.calls == 1
+
+
+class SilentHandler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+def test_rest_port_is_told_from_a_missing_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_client, "RETRY_WAITS_SECONDS", (0.0,))
+    with http.server.HTTPServer(("127.0.0.1", 0), SilentHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        with (
+            grpc_client.PredictClient(address, timeout_seconds=20) as client,
+            pytest.raises(RemoteError) as caught,
+        ):
+            client.predict("colours", {"image_bytes": [b"x"]})
+        server.shutdown()
+    assert str(caught.value) == (
+        f"What listens at {address} is no TF Serving server (it speaks another protocol). Name the gRPC port, usually 8500; "
+        "the REST port is another."
+    )
+
+
+def test_deadline_that_passed_in_the_batching_queue(client: Any, fake_server: Any) -> None:
+    fake_server.failure = (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "Run() timeout exceeded while waiting in batching queue",
+    )
+    with pytest.raises(grpc_client.DeadlineError, match=r"did not answer within 30 s\. Give it longer"):
+        client.predict("colours", {"image_bytes": [b"x"]})
+
+
+def test_server_that_is_full(client: Any, fake_server: Any) -> None:
+    fake_server.failure = (grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
+    with pytest.raises(RemoteError) as caught:
+        client.predict("colours", {"image_bytes": [b"x"]})
+    assert str(caught.value) == (
+        f"The server at {fake_server.address} has no room for it: Concurrent RPC limit exceeded! "
+        "Ask again later, or less at once with --concurrency 1."
+    )
 
 
 def test_missing_model(client: Any, fake_server: Any) -> None:

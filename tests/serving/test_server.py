@@ -187,6 +187,61 @@ def test_batching_merges_and_answers_each(start_server, saved_models, tmp_path, 
     assert answers == {number: [number + 1, 1] for number in range(24)}
 
 
+def test_a_wrong_input_in_a_merged_batch_fails_alone_over_the_wire(start_server, saved_models, tmp_path, tools):
+    tools.publish(saved_models.arithmetic, tmp_path / "m" / "1")
+    # Only a full batch runs, so the three requests meet in one.
+    batching = BatchingConfig(max_batch_size=3, batch_timeout_micros=60_000_000)
+    client = start_server(models=(ModelConfig("m", tmp_path / "m"),), batching=batching)
+    example = tf.train.Example()
+    example.features.feature["x"].float_list.value.append(0.25)
+
+    def ask(text):
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = "m", "classify"
+        request.inputs["inputs"].CopyFrom(tf.make_tensor_proto([text]))
+        return client.prediction.Predict.future(request, timeout=50)
+
+    calls = [ask(text) for text in (example.SerializeToString(), b"no example", example.SerializeToString())]
+    assert calls[1].code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "Could not parse example input" in calls[1].details()
+    for call in (calls[0], calls[2]):
+        assert list(call.result().outputs["scores"].float_val) == [0.75, 0.25]
+
+
+def test_more_requests_than_may_wait_are_refused(start_server, saved_models, tmp_path, tools):
+    tools.publish(saved_models.slow, tmp_path / "slow" / "1")
+    client = start_server(
+        models_dir=tmp_path,
+        grpc_max_threads=2,
+        rest_api_num_threads=1,
+        rest_api_timeout_in_ms=2000,
+        max_waiting_requests=1,
+        num_cpus=1,
+    )
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "slow"
+    request.inputs["steps"].CopyFrom(tf.make_tensor_proto(np.int64(10**9)))
+    calls = [client.prediction.Predict.future(request, timeout=3) for _ in range(4)]
+    # Two have a thread until their deadline and one waits: whichever came last is refused.
+    outcomes = sorted((call.code().name, call.details()) for call in calls)
+    assert outcomes[-1] == ("RESOURCE_EXHAUSTED", "Concurrent RPC limit exceeded!")
+    assert [code for code, _ in outcomes[:-1]] == ["DEADLINE_EXCEEDED"] * 3
+
+    # REST: one is computed, one waits, one is too many.
+    answers = []
+
+    def ask():
+        answers.append(client.post("/v1/models/slow:predict", {"inputs": 10**9}))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(status for status, _ in answers) == [429, 504, 504]
+    assert '{\n    "error": "Too many requests are waiting; ask again later."\n}' in [body for _, body in answers]
+
+
 def test_labels_are_checked_before_models_load_as_upstream(tmp_path):
     models = (ModelConfig("m", tmp_path, version_labels=(("stable", 3),)),)
     server = Server(ServerConfig(models=models, port=0))

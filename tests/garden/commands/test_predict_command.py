@@ -229,6 +229,10 @@ def test_pattern_reaches_into_folders(photos: Path) -> None:
     assert list(predict_command.find_images([f"{photos}/**/b*.PNG"])) == [photos / "sub" / "blue.PNG"]
 
 
+def test_pattern_that_finds_nothing_is_not_passed_over(tmp_path: Path) -> None:
+    assert list(predict_command.find_images([f"{tmp_path}/*.png"])) == [tmp_path / "*.png"]
+
+
 def test_file_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "cat[1].png").touch()
     assert list(predict_command.find_images([f"{tmp_path}/cat[1].png"])) == [tmp_path / "cat[1].png"]

@@ -76,6 +76,14 @@ def test_one_model_instead_of_a_folder_of_models(tmp_path, executed):
     )
 
 
+def test_one_version_instead_of_a_folder_of_models(tmp_path, executed):
+    make_model(tmp_path / "cats" / "3")
+    assert refusal(str(tmp_path / "cats" / "3")) == (
+        f"{tmp_path}/cats/3 is one version of a model, not a folder of models. Serve the folder two above it: "
+        f"garden serve {tmp_path}"
+    )
+
+
 def test_ports_have_a_range(tmp_path, executed):
     make_model(tmp_path / "cats" / "3")
     with pytest.raises(UsageError) as raised:

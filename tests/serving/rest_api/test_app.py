@@ -77,6 +77,12 @@ def test_gzip_requests_are_inflated(client):
     assert (status, json.loads(answer)) == (200, {"predictions": [[2, 4]]})
 
 
+def test_a_body_that_is_not_encoded_as_its_header_says_is_the_clients_mistake(client):
+    status, answer = client.http("POST", f"{ARITHMETIC}:predict", b"{}", **{"Content-Encoding": "gzip"})
+    assert status == 400
+    assert json.loads(answer) == {"error": "The request's body cannot be read: Can not decode content-encoding: gzip"}
+
+
 def test_a_gzip_bomb_is_refused(client):
     body = gzip.compress(b" " * 120_000_000)
     status, answer = client.http("POST", f"{ARITHMETIC}:predict", body, **{"Content-Encoding": "gzip"})
