@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 from garden.data import duplicates
 from garden.data.duplicates import DuplicateGroup
 from garden.data.image_folder import ImageFolder, Problem, scan_image_folder, usability_problem
+from garden.data.split import split_image_folder
+from garden.errors import ImageFolderError
 
 # A side below this is less than a seventh of what the usual networks look at.
 TINY_SIDE_PIXELS = 32
@@ -102,16 +105,26 @@ def report_folder(path: Path) -> FolderReport:
     """
     folder = scan_image_folder(path, verify=True, require_usable=False)
     with_facts = list(zip(folder.files, folder.facts, strict=True))
+    groups = duplicates.find_duplicates(folder.files)
     return FolderReport(
         folder=folder,
-        duplicate_groups=duplicates.find_duplicates(folder.files),
+        duplicate_groups=groups,
         tiny=tuple(file.path for file, facts in with_facts if min(facts.width, facts.height) < TINY_SIDE_PIXELS),
         misnamed=tuple(
             file.path for file, facts in with_facts if file.path.suffix.lower() not in _EXTENSIONS[facts.format]
         ),
-        unusable=usability_problem(folder),
+        unusable=usability_problem(folder) or _division_problem(folder, groups),
         total_bytes=int(np.sum([file.path.stat().st_size for file in folder.files], dtype=np.int64)),
     )
+
+
+def _division_problem(folder: ImageFolder, groups: Sequence[DuplicateGroup]) -> str | None:
+    """Why the pictures cannot be divided into some to learn from and some to check with."""
+    try:
+        split_image_folder(folder, duplicate_groups=groups)
+    except ImageFolderError as error:
+        return str(error)
+    return None
 
 
 def _problem_json(problem: Problem) -> dict[str, str]:

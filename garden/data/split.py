@@ -17,6 +17,7 @@ from pathlib import Path
 
 from garden import atomic_files
 from garden.data import duplicates
+from garden.data.duplicates import DuplicateGroup
 from garden.data.image_folder import ImageFolder, LabelledFile
 from garden.errors import ImageFolderError, RunError
 
@@ -53,6 +54,7 @@ def split_image_folder(
     test: float = 0.0,
     seed: int = 0,
     groups: Mapping[Path, Hashable] | None = None,
+    duplicate_groups: Sequence[DuplicateGroup] | None = None,
 ) -> Split:
     """Split each class in the same proportions.
 
@@ -64,6 +66,7 @@ def split_image_folder(
         seed: Another seed gives another split.
         groups: Files with equal values stay on one side, such as several photos of one animal. Duplicates do
             anyway. Keys are the files' paths; a file without a value is free.
+        duplicate_groups: What `duplicates.find_duplicates` says of the folder's files, where it is known already.
     Raises:
         ValueError, if the shares leave nothing to learn from.
         ImageFolderError, if a class has too few different pictures to be on both sides.
@@ -73,14 +76,14 @@ def split_image_folder(
             "`validation` must be above 0, `test` at least 0, and their sum below 1. "
             f"Received: validation={validation!r}, test={test!r}."
         )
-    bundles = _bundles(folder, seed, groups)
+    bundles = _bundles(folder, seed, groups, duplicate_groups)
     chosen = _choose(bundles, validation)
     rest = _without(bundles, chosen)
     present = _count_labels(chosen)
     for label, name in enumerate(folder.class_names):
         if not present[label]:
             raise ImageFolderError(
-                f"The {_count_labels(bundles)[label]} pictures of class '{name}' in {folder.root} cannot be "
+                f"The {_count_labels(bundles)[label]} pictures of class '{name}' in {folder.source} cannot be "
                 "divided: they are copies of one another, belong to one group, or are filed in another class too; "
                 "one is needed to learn from and another to check with. Add different pictures of it."
             )
@@ -118,7 +121,7 @@ def k_folds(
         if not all(count[label] for count in counts):
             number = sum(not bundle.is_contradictory for bundle in bundles if label in bundle.labels)
             raise ImageFolderError(
-                f"Class '{name}' of {folder.root} has {number} pictures that are not copies of one another; "
+                f"Class '{name}' of {folder.source} has {number} pictures that are not copies of one another; "
                 f"{folds} folds need at least {folds}. Ask for fewer folds, or add pictures of it."
             )
     return [Split(_files(_without(bundles, fold)), _files(fold)) for fold in members]
@@ -163,11 +166,20 @@ def read_split_csv(path: Path) -> tuple[Split, tuple[str, ...]]:
     return Split(**{side: tuple(sorted(files)) for side, files in sides.items()}), class_names
 
 
-def _bundles(folder: ImageFolder, seed: int, groups: Mapping[Path, Hashable] | None) -> list[_Bundle]:
+def _bundles(
+    folder: ImageFolder,
+    seed: int,
+    groups: Mapping[Path, Hashable] | None,
+    duplicate_groups: Sequence[DuplicateGroup] | None = None,
+) -> list[_Bundle]:
     """All files in bundles that must not be divided, in the order of their keys."""
     files = folder.files
-    pairs = duplicates.exact_pairs(files)
-    pairs += duplicates.near_pairs(duplicates.fingerprint_files(files))
+    if duplicate_groups is None:
+        pairs = duplicates.exact_pairs(files)
+        pairs += duplicates.near_pairs(duplicates.fingerprint_files(files))
+    else:
+        position = {file: index for index, file in enumerate(files)}
+        pairs = [(position[group.files[0]], position[file]) for group in duplicate_groups for file in group.files[1:]]
     first: dict[Hashable, int] = {}
     for index, file in enumerate(files):
         if groups is not None and file.path in groups:

@@ -74,8 +74,8 @@ def _locate(architecture_name: str, weights: str | Path) -> tuple[Path, str]:
         have = ", ".join(name for name, row in sources.SOURCES.items() if weights in row)
         raise WeightsError(
             f"There are no {weights!r} weights for {architecture_name}. "
-            + (f"Networks that have them: {have}. " if have else "")
-            + "Name one of those, give the path of a file of weights, or train from scratch with none."
+            + (f"Networks that have them: {have}. Name one of those, give" if have else "Give")
+            + " the path of a file of weights, or train from scratch with none."
         )
     return path, str(path)
 

@@ -5,6 +5,9 @@ import json
 import pytest
 
 from garden import cli
+from garden.data.image_folder import scan_image_folder
+from garden.data.split import split_image_folder
+from garden.errors import ImageFolderError
 
 
 def check(capsys, *arguments):
@@ -148,6 +151,19 @@ def test_a_folder_that_cannot_be_used_is_still_reported(photos, capsys):
         f"Cannot be used yet: Class 'yak' of {photos} has no usable picture; every class needs at least 2, one to "
         "learn from and one to check with. Add pictures of it, or remove the class.\n"
     )
+
+
+def test_a_class_of_copies_cannot_be_used_and_training_agrees(photos, capsys):
+    (photos / "yak").mkdir()
+    for index in range(3):
+        (photos / "yak" / f"{index}.png").write_bytes((photos / "cat/0.png").read_bytes() + bytes(index))
+    (photos / "cat/0.png").unlink()
+    with pytest.raises(ImageFolderError) as raised:
+        split_image_folder(scan_image_folder(photos))
+    assert str(raised.value).startswith(f"The 3 pictures of class 'yak' in {photos} cannot be divided: ")
+    code, out, _ = check(capsys, photos)
+    assert code == 1
+    assert out.endswith(f"Cannot be used yet: {raised.value}\n")
 
 
 def test_a_folder_that_does_not_exist(tmp_path, capsys):
