@@ -35,7 +35,7 @@ ENTRYPOINT ["sh", "/usr/local/bin/tfserving-entrypoint.sh"]
 FROM python:${PYTHON_VERSION}-slim AS garden
 
 ARG MODELS=models
-ENV PYTHONUNBUFFERED=1 TF_CPP_MIN_LOG_LEVEL=2
+ENV PYTHONUNBUFFERED=1
 
 WORKDIR /src
 COPY pyproject.toml setup.cfg README.md LICENSE ./

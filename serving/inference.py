@@ -62,6 +62,7 @@ class Inference:
         self._labels = labels or {}
         self._in_flight = 0
         self._idle = threading.Condition()
+        self._thread = threading.local()  # whose `is_admitted` tells of the request that the thread answers
         self._draining = False
 
     @property
@@ -80,6 +81,19 @@ class Inference:
             self._draining = True
             return self._idle.wait_for(lambda: self._in_flight == 0, timeout_seconds)
 
+    def admit(self) -> Admission:
+        """Count a request as in flight from now on; a refused one, if the server drains."""
+        with self._idle:
+            is_admitted = not self._draining
+            self._in_flight += is_admitted
+        return Admission(self, is_admitted=is_admitted)
+
+    def _leave(self) -> None:
+        with self._idle:
+            self._in_flight -= 1
+            if self._in_flight == 0:
+                self._idle.notify_all()
+
     @contextlib.contextmanager
     def borrow(self, spec: ModelSpec) -> Iterator[tuple[ServableId, Servable]]:
         """The version that a spec asks for, kept loaded for the length of the `with` block.
@@ -88,7 +102,7 @@ class Inference:
             ServableNotFound.
         """
         with self._idle:
-            if self._draining:
+            if self._draining and not getattr(self._thread, "is_admitted", False):
                 raise ShuttingDown()
             self._in_flight += 1
         try:
@@ -97,10 +111,7 @@ class Inference:
             with self._manager.lend(spec.name, self._version(spec)) as lent:
                 yield lent
         finally:
-            with self._idle:
-                self._in_flight -= 1
-                if self._in_flight == 0:
-                    self._idle.notify_all()
+            self._leave()
 
     def _version(self, spec: ModelSpec) -> int | None:
         if spec.version is not None or spec.version_label is None:
@@ -219,6 +230,28 @@ class Inference:
         if len(arrays) != len(names):
             raise ServingError("Predict internal error")
         return arrays
+
+
+class Admission:
+    """One request's place among those in flight, from its arrival to its end."""
+
+    def __init__(self, inference: Inference, *, is_admitted: bool) -> None:
+        self._inference = inference
+        self._is_admitted = is_admitted
+
+    @contextlib.contextmanager
+    def used_here(self) -> Iterator[None]:
+        """What this thread asks in the `with` block is asked by this request."""
+        self._inference._thread.is_admitted = self._is_admitted
+        try:
+            yield
+        finally:
+            self._inference._thread.is_admitted = False
+
+    def give_back(self) -> None:
+        """The request has ended; called once."""
+        if self._is_admitted:
+            self._inference._leave()
 
 
 def _names(names: object) -> str:

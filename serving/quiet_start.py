@@ -18,8 +18,8 @@ def import_tensorflow_quietly() -> None:
     instructions they use, and that there is no GPU. A TF_CPP_MIN_LOG_LEVEL of 0 or 1, information or
     warnings, asks for it.
     """
-    # Afterwards errors of the runtime are for operators, its information is not.
-    if os.environ.setdefault(_LEVEL, "2") in ("0", "1"):
+    # What goes wrong later is an exception, which a client or the log is told; at 2 a machine without a GPU is an error.
+    if os.environ.setdefault(_LEVEL, "3") in ("0", "1"):
         return
     with _standard_error_aside():
         import tensorflow  # noqa: F401

@@ -84,7 +84,7 @@ ALLOWED = {
     "serving.cpu_count": set(),
     "serving.flags": set(),
     "serving.grpc_api": SERVING_LEAVES
-    | {"serving.inference", "serving.metrics", "serving.proto_messages", "serving.wire_format"},
+    | {"serving.inference", "serving.metrics", "serving.proto_messages", "serving.wire_format", "serving.workers"},
     "serving.inference": SERVING_LEAVES
     | {"serving.batching", "serving.manager", "serving.metrics", "serving.proto_tensors", "serving.servable"},
     "serving.json_tensors": SERVING_LEAVES | {"serving.proto_tensors"},
@@ -95,7 +95,7 @@ ALLOWED = {
     "serving.quiet_start": set(),
     "serving.proto_tensors": SERVING_LEAVES | {"serving.wire_format"},
     "serving.rest_api": SERVING_LEAVES
-    | {"serving.inference", "serving.json_tensors", "serving.metrics", "serving.proto_messages"},
+    | {"serving.inference", "serving.json_tensors", "serving.metrics", "serving.proto_messages", "serving.workers"},
     "serving.servable": SERVING_LEAVES,
     "serving.server": SERVING_LEAVES
     | {
@@ -118,6 +118,7 @@ ALLOWED = {
     "serving.version_policy": set(),
     "serving.warmup": SERVING_LEAVES | {"serving.inference", "serving.proto_messages", "serving.servable"},
     "serving.wire_format": set(),
+    "serving.workers": SERVING_LEAVES | {"serving.inference"},
 }
 
 

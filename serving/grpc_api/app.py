@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -12,6 +11,7 @@ from serving.errors import ServingError
 from serving.grpc_api import call, health_service, model_service, prediction_service
 from serving.inference import Inference
 from serving.metrics import Metrics
+from serving.workers import Workers
 
 _UNLIMITED_MESSAGES = (
     ("grpc.max_send_message_length", -1),
@@ -43,7 +43,7 @@ class GrpcApi:
             channel_arguments: Options of gRPC itself; they win over ours.
             enable_health_service: Whether `grpc.health.v1.Health` is registered.
         """
-        self._workers = ThreadPoolExecutor(num_threads, thread_name_prefix="grpc")
+        self._workers = Workers(inference, num_threads=num_threads, name="grpc")
         self._server = grpc.server(
             self._workers,
             options=[*_UNLIMITED_MESSAGES, *channel_arguments],

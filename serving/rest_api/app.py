@@ -7,7 +7,6 @@ import json
 import logging
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from aiohttp import web
@@ -18,6 +17,7 @@ from serving.messages import ModelSpec
 from serving.metrics import Metrics
 from serving.rest_api import routes
 from serving.status import HTTP_STATUS, Code
+from serving.workers import Workers
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class RestApi:
         self._metrics = metrics
         self._timeout_seconds = timeout_seconds or None
         self._monitoring_path = monitoring_path
-        self._workers = ThreadPoolExecutor(num_threads, thread_name_prefix="rest")
+        self._workers = Workers(inference, num_threads=num_threads, name="rest")
         self._max_requests = num_threads + max_waiting
         self._requests = 0  # being read or answered; only the loop's thread counts
         self._loop = asyncio.new_event_loop()

@@ -122,7 +122,7 @@ def test_every_upstream_flag_is_known():
 
 
 def serving(*argv, **options):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.Popen(
         [sys.executable, "-m", "serving", *argv],
         stdout=subprocess.PIPE,
@@ -306,6 +306,10 @@ def test_sigterm_lets_requests_in_flight_end_and_refuses_new_ones(run, saved_mod
         assert client.call(1).code() == grpc.StatusCode.UNAVAILABLE
         assert call.result(60).outputs["done"].int64_val[0] == two_seconds
     assert server.process.wait(60) == 0
+    server.reader.join()
+    # From the first line to the last, only what the server says itself.
+    assert [line for line in server.lines if not re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [IWE] ", line)] == []
+    assert server.lines[-1].endswith(" I Stopped.\n")
 
 
 def test_a_second_signal_ends_at_once(run, saved_models, tmp_path, tools):
@@ -330,6 +334,8 @@ def test_the_grace_period_ends_what_takes_too_long(run, saved_models, tmp_path, 
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
         assert call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+    server.reader.join()
+    assert server.lines[-1].endswith(" W Stopped; requests that took longer than 0.5 s got no answer.\n")
 
 
 def test_sigterm_also_ends_the_wait_for_a_model_that_is_not_there(run, tmp_path):

@@ -40,13 +40,13 @@ def chatty(tmp_path):
 
 
 def test_loading_tensorflow_prints_nothing():
-    assert standard_error() == "my own words, level 2\n"
+    assert standard_error() == "my own words, level 3\n"
 
 
 def test_what_a_failing_import_printed_is_shown(chatty):
     with (chatty / "tensorflow" / "__init__.py").open("a") as file:
         file.write("raise ImportError('no library')\n")
-    assert standard_error(chatty) == "chatter\ncaught no library\nmy own words, level 2\n"
+    assert standard_error(chatty) == "chatter\ncaught no library\nmy own words, level 3\n"
 
 
 @pytest.mark.parametrize(("level", "chatter"), [("0", "chatter\n"), ("1", "chatter\n"), ("2", ""), ("3", "")])

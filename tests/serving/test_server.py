@@ -242,6 +242,36 @@ def test_more_requests_than_may_wait_are_refused(start_server, saved_models, tmp
     assert '{\n    "error": "Too many requests are waiting; ask again later."\n}' in [body for _, body in answers]
 
 
+def test_a_request_that_waits_for_a_thread_when_the_server_drains_is_answered(
+    start_server, saved_models, tmp_path, tools
+):
+    tools.publish(saved_models.slow, tmp_path / "slow" / "1")
+    client = start_server(models_dir=tmp_path, grpc_max_threads=1)
+
+    def ask(steps, **options):
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "slow"
+        request.inputs["steps"].CopyFrom(tf.make_tensor_proto(np.int64(steps)))
+        return client.prediction.Predict.future(request, **options)
+
+    inference = client.server.inference
+    busy = ask(10**9, timeout=3)
+    tools.wait_for(lambda: inference._in_flight)
+    cancelled, waiting = ask(7), ask(7)
+    # The one that is answered counts twice: as a call, and as a borrower of its model.
+    tools.wait_for(lambda: inference._in_flight == 4)
+    cancelled.cancel()
+    stopping = threading.Thread(target=client.server.stop, kwargs={"grace_period_seconds": 30})
+    stopping.start()
+    tools.wait_for(lambda: inference.is_draining)
+    late = ask(7)
+    assert list(waiting.result(20).outputs["done"].int64_val) == [7]
+    assert busy.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert late.code() == grpc.StatusCode.UNAVAILABLE
+    stopping.join()
+    assert inference._in_flight == 0
+
+
 def test_labels_are_checked_before_models_load_as_upstream(tmp_path):
     models = (ModelConfig("m", tmp_path, version_labels=(("stable", 3),)),)
     server = Server(ServerConfig(models=models, port=0))

@@ -1,0 +1,40 @@
+"""The threads of a transport. A request that waits for one of them is in flight already: it is not turned away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from serving.inference import Inference
+
+
+class Workers(ThreadPoolExecutor):
+    """Threads that answer requests, in the order in which they came."""
+
+    def __init__(self, inference: Inference, *, num_threads: int, name: str) -> None:
+        """
+        Args:
+            inference: Told of each request when it comes, not only when a thread has time for it.
+            num_threads: Requests at a time.
+            name: What the threads' names begin with.
+        """
+        super().__init__(num_threads, thread_name_prefix=name)
+        self._inference = inference
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As every executor's; what comes before the server drains is answered, also afterwards."""
+        admission = self._inference.admit()
+
+        def answer() -> Any:
+            with admission.used_here():
+                return function(*args, **kwargs)
+
+        try:
+            future = super().submit(answer)
+        except RuntimeError:
+            admission.give_back()
+            raise
+        # Also of a request that its client cancelled, and that therefore never runs.
+        future.add_done_callback(lambda _: admission.give_back())
+        return future
