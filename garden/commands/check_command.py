@@ -16,6 +16,7 @@ NAME = "check"
 HELP = "look for what is wrong with a folder of pictures"
 DESCRIPTION = """Look for what is wrong with a folder of pictures, and say what garden will do about it.
 
+example:
   garden check photos
 
 Every picture is decoded. Nothing is deleted or changed. The exit code is 0 for a folder that can be used; with

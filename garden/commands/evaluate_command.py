@@ -24,6 +24,7 @@ HELP = "accuracy, confusion matrix and worst mistakes of a run"
 DESCRIPTION = """Ask a trained network about labelled pictures: accuracy, figures of each class, confusions, and the
 mistakes that it was most sure of, with their pictures.
 
+example:
   garden evaluate runs/first                      the pictures that the run held out
   garden evaluate runs/first --split train        those that it learnt from
   garden evaluate runs/first new-photos           others, in folders named as the classes

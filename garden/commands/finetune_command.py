@@ -15,6 +15,7 @@ HELP = "train a network on a folder of pictures"
 DESCRIPTION = """Train a network on a folder of pictures: first a new head, then the late convolutions as well, at a
 low rate. What the frozen layers give is computed once per picture and kept on disk, so it takes minutes on a laptop.
 
+example:
   garden finetune photos --architecture efficientnet_lite0 --output runs/first
 
 photos/ holds one folder per class (photos/cat/1.jpg, photos/dog/7.png), or is a CSV with the columns path and label.

@@ -9,6 +9,7 @@ NAME = "sample-photos"
 HELP = "fetch pictures to try garden with"
 DESCRIPTION = """Fetch pictures to try garden with, into a new folder with one folder per class.
 
+example:
   garden sample-photos photos
 
 stamps: 291 photo cut-outs of animals, plants and things in 13 classes, out of the Debian package
