@@ -18,7 +18,7 @@ def import_tensorflow_quietly() -> None:
     instructions they use, and that there is no GPU. A TF_CPP_MIN_LOG_LEVEL of 0 or 1, information or
     warnings, asks for it.
     """
-    # What goes wrong later is an exception, which a client or the log is told; at 2 a machine without a GPU is an error.
+    # What goes wrong later is an exception, which a client or the log is told; at 2, to have no GPU is an error.
     if os.environ.setdefault(_LEVEL, "3") in ("0", "1"):
         return
     with _standard_error_aside():

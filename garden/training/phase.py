@@ -179,6 +179,9 @@ class Phase:
         Returns: train/loss, train/accuracy, validation/loss, validation/accuracy, rate.
         """
         epoch = self.state.epoch
+        if epoch == 0 and self.config.early_stopping:
+            # What the phase began with is a candidate too: no phase leaves a network worse than it found it.
+            self._remember(self.measure(self.validation)["loss"])
         first_step = epoch * self.steps_per_epoch
         loss_sum = correct = count = 0.0
         for offset, (rows, targets) in enumerate(self._batches(epoch)):

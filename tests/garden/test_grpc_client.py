@@ -120,8 +120,8 @@ def test_rest_port_is_told_from_a_missing_server(monkeypatch: pytest.MonkeyPatch
             client.predict("colours", {"image_bytes": [b"x"]})
         server.shutdown()
     assert str(caught.value) == (
-        f"What listens at {address} is no TF Serving server (it speaks another protocol). Name the gRPC port, usually 8500; "
-        "the REST port is another."
+        f"What listens at {address} is no TF Serving server (it speaks another protocol). "
+        "Name the gRPC port, usually 8500; the REST port is another."
     )
 
 
