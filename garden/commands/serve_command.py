@@ -31,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rest-port", type=int, default=8501, help="REST port; 0 takes a free one (default: %(default)s)"
     )
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: every one)")
-    parser.add_argument("--enable-batching", action="store_true", help="merge concurrent requests")
+    parser.add_argument(
+        "--no-batching",
+        dest="batching",
+        action="store_false",
+        help="compute every request by itself instead of merging concurrent ones",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,7 +67,7 @@ def serving_command(arguments: argparse.Namespace) -> list[str]:
         f"--rest_api_port={arguments.rest_port}",
         f"--host={arguments.host}",
     ]
-    if arguments.enable_batching:
+    if arguments.batching:
         command.append("--enable_batching")
     return command
 
