@@ -179,8 +179,9 @@ class Phase:
         Returns: train/loss, train/accuracy, validation/loss, validation/accuracy, rate.
         """
         epoch = self.state.epoch
-        if epoch == 0 and self.config.early_stopping:
-            # What the phase began with is a candidate too: no phase leaves a network worse than it found it.
+        if epoch == 0 and self.name == "late" and self.config.early_stopping:
+            # This phase begins with a trained head, and must not leave the network worse than it found it. The other
+            # phases begin with random weights, which may look good on a few images but know nothing.
             self._remember(self.measure(self.validation)["loss"])
         first_step = epoch * self.steps_per_epoch
         loss_sum = correct = count = 0.0
