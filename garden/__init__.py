@@ -20,9 +20,10 @@ _PUBLIC = {
     "describe": "garden.architectures",
     "list_architectures": "garden.architectures",
     "load_weights": "garden.weights",
+    "outline": "garden.architectures",
     "summarize": "garden.summary",
 }
-_MODULES = ("architectures", "data", "export", "training", "weights")
+_MODULES = ("architectures", "data", "export", "layers", "training", "weights")
 
 __all__ = sorted([*_PUBLIC, *_MODULES, "__version__"])
 

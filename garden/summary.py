@@ -23,7 +23,8 @@ class SummaryRow:
         trainable_parameters: Those that an optimizer may change.
         macs: Multiply-adds for one image, of convolutions and dense layers; None where a size is unknown.
         receptive_field: Input positions that one output position reads, along each spatial axis; None once it
-            reads the whole input.
+            reads the whole input. A gate made of the whole map's average (SqueezeExcite) does not count, nor
+            do learned offsets.
         stride: Input positions from one output position to the next, along each spatial axis; None likewise.
     """
 
@@ -224,6 +225,11 @@ _CONVOLUTIONS = (
 
 
 def _multiply_adds(layer: Any, inputs: list[Any], output: Any) -> int | None:
+    # A layer of ours knows best itself: `multiply_adds(input_shapes, output_shape)`.
+    if hasattr(layer, "multiply_adds"):
+        shapes = [tuple(tensor.shape) for tensor in inputs]
+        unknown = any(None in shape[1:] for shape in (*shapes, tuple(output.shape)))
+        return None if unknown else int(layer.multiply_adds(shapes, tuple(output.shape)))
     if isinstance(layer, _TRANSPOSED):
         positions = inputs[0].shape[1:-1]  # Each input position is spread by the kernel.
     elif isinstance(layer, (*_CONVOLUTIONS, keras.layers.Dense)):

@@ -82,7 +82,7 @@ def _grouped(
 
 
 def _table(entries: list[architectures.Architecture]) -> Iterator[str]:
-    yield "| name | family | input | parameters | multiply-adds | top-1 error | weights |"
+    yield "| name | family | input | parameters | multiply-adds | error | weights |"
     yield "|---|---|---|---:|---:|---:|---|"
     for entry in entries:
         cells = [
@@ -91,7 +91,7 @@ def _table(entries: list[architectures.Architecture]) -> Iterator[str]:
             "×".join(map(str, entry.image_spec.input_shape)),
             f"{entry.num_parameters:,}",
             f"{entry.macs:,}",
-            "" if entry.top1_error is None else f"{entry.top1_error:.1f} %",
+            "" if entry.published_error is None else f"{entry.published_error.per_cent:g} %",
             ", ".join(entry.pretrained),
         ]
         yield f"| {' | '.join(cells)} |"

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 # Each import adds the family's variants to the registry.
 from garden.architectures import efficientnet_lite, lenet, mobilenet_v2, squeezenet  # noqa: F401
-from garden.architectures.building import build
-from garden.architectures.registry import Architecture, Endpoint, get, list_architectures, names
+from garden.architectures.building import build, outline
+from garden.architectures.registry import Architecture, Endpoint, PublishedError, get, list_architectures, names
 
 describe = get
 
-__all__ = ["Architecture", "Endpoint", "build", "describe", "get", "list_architectures", "names"]
+__all__ = [
+    "Architecture",
+    "Endpoint",
+    "PublishedError",
+    "build",
+    "describe",
+    "get",
+    "list_architectures",
+    "names",
+    "outline",
+]

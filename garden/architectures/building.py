@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keras
+from keras.src.backend.common import global_state
 
 from garden import weights as weights_module
 from garden.architectures import registry
@@ -21,6 +23,7 @@ def build(
     input_shape: tuple[int, int, int] | None = None,
     weights: str | Path | None = None,
     dropout_rate: float | None = None,
+    **options: Any,
 ) -> keras.Model:
     """Build a network of the catalogue.
 
@@ -31,11 +34,13 @@ def build(
         weights: None for random weights, the name of pretrained ones such as "imagenet", or a file's path.
             `garden.load_weights` does the same and returns the report of every tensor.
         dropout_rate: Share of the features dropped while training; by default the entry's.
+        **options: What this network takes besides, such as `output_stride=16`; its entry's `options` say.
     Returns: a flat functional model. Its only input is `(batch, height, width, channels)`, float pixels
         prepared by the entry's ImageSpec; its only output is `(batch, num_classes)` float32 logits from the
-        layer "logits", or `(batch, features)` float32.
+        layer "logits", or `(batch, features)` float32. Options that ask for more outputs, such as
+        `auxiliary_heads=True`, make it a dictionary with the logits under "logits".
     Raises:
-        ArchitectureError: no such entry, or it cannot have this input shape.
+        ArchitectureError: no such entry, or it cannot have this input shape or option.
         WeightsError: the weights cannot be had or do not fit.
         ValueError: an argument is not of the kind described.
     """
@@ -47,13 +52,44 @@ def build(
     rate = entry.dropout_rate if dropout_rate is None else dropout_rate
     if not 0 <= rate < 1:
         raise ValueError(f"`dropout_rate` must be at least 0 and below 1. Received: dropout_rate={dropout_rate!r}.")
+    chosen = _checked_options(entry, options)
 
     pixels = keras.Input(shape, name="pixels")
-    outputs = entry.builder(entry.variant, pixels, num_classes=classes, dropout_rate=rate)
+    outputs = entry.builder(entry.variant, pixels, num_classes=classes, dropout_rate=rate, **chosen)
     model = keras.Model(pixels, outputs, name=name)
     if weights is not None:
         weights_module.load_weights(model, weights, architecture=entry)
     return model
+
+
+def outline(name: str, **arguments: Any) -> keras.Model:
+    """The network of `build` without its weights: shapes and layers to read, no memory, no answers.
+
+    Args: as `build`, but `weights`.
+    """
+    # Keras notes weights that are made in such a scope, to make them later; nobody shall make these.
+    pending = global_state.get_global_attribute("uninitialized_variables", [], set_to_default=True)
+    before = list(pending)
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            return build(name, **arguments)
+    finally:
+        global_state.set_global_attribute("uninitialized_variables", before)
+
+
+def _checked_options(entry: registry.Architecture, options: dict[str, Any]) -> dict[str, Any]:
+    for option, value in options.items():
+        if option not in entry.options:
+            known = f"it takes {' and '.join(entry.options)}" if entry.options else "it takes none"
+            raise ArchitectureError(
+                f"{entry.name} has no option {option!r}; {known}. Leave it out, or build a network that has it."
+            )
+        if value not in entry.options[option]:
+            values = ", ".join(map(str, entry.options[option]))
+            raise ArchitectureError(
+                f"{entry.name} cannot be built with {option}={value!r}; it can be one of {values}. Give one of these."
+            )
+    return {option: options.get(option, values[0]) for option, values in entry.options.items()}
 
 
 def _checked_shape(entry: registry.Architecture, input_shape: tuple[int, int, int]) -> tuple[int, int, int]:

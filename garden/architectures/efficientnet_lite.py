@@ -19,7 +19,7 @@ from garden.architectures.inverted_residual import (
     divisible_by_8,
     inverted_residual_network,
 )
-from garden.architectures.registry import Endpoint, architecture
+from garden.architectures.registry import Endpoint, PublishedError, architecture
 from garden.image_spec import ImageSpec
 
 _STEM_FILTERS = 32  # Neither the stem nor the last convolution is scaled by the width.
@@ -114,6 +114,8 @@ def _image_spec(variant: EfficientNetLiteVariant) -> ImageSpec:
 @architecture(
     VARIANTS,
     source="https://arxiv.org/abs/1905.11946",
+    year=2020,
+    published_error=lambda variant: PublishedError(variant.top1_error, "the table of the authors' README"),
     image_spec=_image_spec,
     endpoints=_endpoints,
     features_layer="pool",

@@ -40,6 +40,7 @@ IMAGE_SPEC = ImageSpec(32, 32, channels=1, mean=(20.0,), std=(200.0,), resize="s
 @architecture(
     VARIANTS,
     source="http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf",
+    year=1998,
     image_spec=IMAGE_SPEC,
     endpoints=lambda variant: (
         Endpoint("c1_tanh", 1),

@@ -17,7 +17,7 @@ from garden.architectures.inverted_residual import (
     divisible_by_8,
     inverted_residual_network,
 )
-from garden.architectures.registry import Endpoint, architecture
+from garden.architectures.registry import Endpoint, PublishedError, architecture
 from garden.image_spec import ImageSpec
 
 
@@ -95,6 +95,8 @@ def _foreign_names(variant: MobileNetV2Variant) -> dict[str, tuple[str, ...]]:
 @architecture(
     VARIANTS,
     source="https://arxiv.org/abs/1801.04381",
+    year=2018,
+    published_error=lambda variant: PublishedError(variant.top1_error, "the table of the authors' checkpoints"),
     image_spec=IMAGE_SPEC,
     endpoints=_endpoints,
     features_layer="pool",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fnmatch
+import types
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -42,42 +43,63 @@ class Endpoint:
 
 
 @dataclasses.dataclass(frozen=True)
+class PublishedError:
+    """How often the network was wrong when it was published.
+
+    Args:
+        per_cent: Share of wrong answers.
+        where: Where the source prints it, such as "table 4".
+        measures: What is counted on which pictures.
+    """
+
+    per_cent: float
+    where: str
+    measures: str = "top-1, ImageNet validation, one crop"
+
+
+@dataclasses.dataclass(frozen=True)
 class Architecture:
     """An entry of the catalogue.
 
     Args:
         name: What `garden.build` takes.
         family: The family's name; its file is `garden/architectures/<family>.py`.
+        year: Of the source's first appearance.
         task: What the network answers: "classify".
         image_spec: The pixels that it expects.
         num_classes: Classes of the original, which is what `num_parameters` and `macs` count.
         dropout_rate: Share of the features dropped while training the head.
         num_parameters: Trainable parameters; the moving averages of BatchNormalization do not count.
+        parameter_note: What else there is to say of that count, such as whether convolutions carry biases.
         macs: Multiply-adds of convolutions and dense layers for one image of `image_spec`'s size.
         source: Where the network is described.
-        top1_error: Published error in per cent on ImageNet's validation images, one crop; None if none is.
+        published_error: The source's figure; None if it prints none for this variant.
         endpoints: Where the network can be cut, from the input to the output.
         features_layer: The last layer before the head; a map or a vector.
         head_layers: The layers after `features_layer`, in order. They are new when `num_classes` differs.
         minimum_size: Smallest height and width in pixels.
+        options: What else `garden.build` takes for this network: option → its values, the default first.
         variant: The row of the family's table.
         builder: Makes logits, or features, from the input tensor.
     """
 
     name: str
     family: str
+    year: int
     task: str
     image_spec: ImageSpec
     num_classes: int
     dropout_rate: float
     num_parameters: int
+    parameter_note: str
     macs: int
     source: str
-    top1_error: float | None
+    published_error: PublishedError | None
     endpoints: tuple[Endpoint, ...]
     features_layer: str
     head_layers: tuple[str, ...]
     minimum_size: int
+    options: Mapping[str, tuple[Any, ...]] = dataclasses.field(hash=False)
     variant: Variant = dataclasses.field(repr=False)
     builder: Callable[..., Any] = dataclasses.field(repr=False, compare=False)
 
@@ -122,20 +144,28 @@ def architecture(
     variants: Mapping[str, Variant],
     *,
     source: str,
+    year: int | Callable[[Any], int],
     image_spec: ImageSpec | Callable[[Any], ImageSpec],
     endpoints: Callable[[Any], tuple[Endpoint, ...]],
     features_layer: str | Callable[[Any], str],
-    head_layers: tuple[str, ...],
+    head_layers: tuple[str, ...] | Callable[[Any], tuple[str, ...]],
     minimum_size: int | Callable[[Any], int],
+    published_error: Callable[[Any], PublishedError | None] | None = None,
+    parameter_note: str = "",
+    options: Mapping[str, tuple[Any, ...]] | Callable[[Any], Mapping[str, tuple[Any, ...]]] | None = None,
     dropout_rate: float | Callable[[Any], float] = 0.0,
     task: str = "classify",
-    num_classes: int = 1000,
+    num_classes: int | Callable[[Any], int] = 1000,
     foreign_names: Callable[[Any], Mapping[str, tuple[str, ...]]] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add a family's variants to the catalogue; decorates the family's builder.
 
     The builder is `builder(variant, pixels, *, num_classes, dropout_rate)`: it takes the input tensor and
-    returns the logits, or, for `num_classes=None`, a feature vector for each image.
+    returns the logits, or, for `num_classes=None`, a feature vector for each image. Every option that the
+    variant has is a further keyword of it; only where an option asks for more than one output may it return
+    a dictionary, whose entry "logits" is what it returns otherwise.
+    The option "output_stride" says how far apart the positions of the last map shall be at most: strides
+    beyond become dilations.
     An argument that differs between variants is given as a function of the variant.
 
     Args:
@@ -153,18 +183,21 @@ def architecture(
             _ENTRIES[name] = Architecture(
                 name=name,
                 family=builder.__module__.rpartition(".")[2],
+                year=_of(year, variant),
                 task=task,
                 image_spec=_of(image_spec, variant),
-                num_classes=num_classes,
+                num_classes=_of(num_classes, variant),
                 dropout_rate=_of(dropout_rate, variant),
                 num_parameters=variant.num_parameters,
+                parameter_note=parameter_note,
                 macs=variant.macs,
                 source=source,
-                top1_error=getattr(variant, "top1_error", None),
+                published_error=published_error(variant) if published_error is not None else None,
                 endpoints=endpoints(variant),
                 features_layer=_of(features_layer, variant),
-                head_layers=head_layers,
+                head_layers=_of(head_layers, variant),
                 minimum_size=_of(minimum_size, variant),
+                options=types.MappingProxyType(dict(_of(options, variant) or {})),
                 variant=variant,
                 builder=builder,
             )

@@ -10,7 +10,7 @@ import dataclasses
 
 import keras
 
-from garden.architectures.registry import Endpoint, architecture
+from garden.architectures.registry import Endpoint, PublishedError, architecture
 from garden.image_spec import ImageSpec
 
 # Squeeze 1×1, expand 1×1 and expand 3×3 filters of a fire module: the paper's table 1.
@@ -83,6 +83,8 @@ def _foreign_names(variant: SqueezeNetVariant) -> dict[str, tuple[str, ...]]:
 @architecture(
     VARIANTS,
     source="https://arxiv.org/abs/1602.07360",
+    year=2016,
+    published_error=lambda variant: PublishedError(variant.top1_error, "table 2") if variant.top1_error else None,
     image_spec=IMAGE_SPEC,
     endpoints=_endpoints,
     features_layer="fire9_concat",

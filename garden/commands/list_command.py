@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import re
 
@@ -63,14 +64,14 @@ def _facts(entry) -> dict[str, object]:
         "num_classes": entry.num_classes,
         "num_parameters": entry.num_parameters,
         "macs": entry.macs,
-        "top1_error": entry.top1_error,
+        "published_error": None if entry.published_error is None else dataclasses.asdict(entry.published_error),
         "pretrained": list(entry.pretrained),
         "source": entry.source,
     }
 
 
 def _table(entries) -> list[str]:
-    lines = [("name", "input", "parameters", "multiply-adds", "top-1 error", "pretrained")]
+    lines = [("name", "input", "parameters", "multiply-adds", "error", "pretrained")]
     for entry in entries:
         lines.append(
             (
@@ -78,7 +79,7 @@ def _table(entries) -> list[str]:
                 "×".join(map(str, entry.image_spec.input_shape)),
                 f"{entry.num_parameters:,}",
                 f"{entry.macs / 1e6:,.1f} M",
-                "" if entry.top1_error is None else f"{entry.top1_error:.1f} %",
+                "" if entry.published_error is None else f"{entry.published_error.per_cent:.1f} %",
                 ", ".join(entry.pretrained),
             )
         )

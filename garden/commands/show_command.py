@@ -25,7 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     from garden.weights import sources
 
     entry = architectures.get(arguments.name)
-    layers = summary.summarize(architectures.build(entry.name))
+    layers = summary.summarize(architectures.outline(entry.name))
+    error = entry.published_error
     facts = [
         ("family", entry.family),
         ("source", entry.source),
@@ -36,8 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
         ("multiply-adds", f"{entry.macs:,} an image (convolutions and dense layers)"),
         ("last map sees", f"{layers.receptive_field[0]} pixels, one position every {layers.stride[0]}"),
         (
-            "top-1 error",
-            "not published" if entry.top1_error is None else f"{entry.top1_error:.1f} % on ImageNet",
+            "published error",
+            "none" if error is None else f"{error.per_cent:g} % ({error.measures}), {error.where} of the source",
         ),
     ]
     for name, source in sources.SOURCES.get(entry.name, {}).items():

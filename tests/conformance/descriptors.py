@@ -7,7 +7,10 @@ descriptor. A public name needs the test file that holds its promises.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from garden import architectures
 
@@ -27,19 +30,47 @@ class ArchitectureDescriptor:
 
 @dataclasses.dataclass(frozen=True)
 class LayerDescriptor:
-    """A small layer and an input for it.
+    """A small layer and inputs for it.
 
     Args:
         arguments: Of the constructor.
-        input_shape: With the batch.
+        input_shapes: Of each input, with the batch; the layer is called with one tensor, or a list of them.
+        bad_arguments: Arguments that replace those above, one set for each sentence that refuses them.
+        make_inputs: Makes the inputs where standard normal numbers mean nothing, such as for boxes.
+        any_size: Whether one layer takes maps of any height and width.
+        exempt: Promises of test_layers.py that it does not make, by the test's name without "test_" → why.
+        tolerance: Largest difference between two ways to compute it, in the outputs' scale.
     """
 
     arguments: dict[str, Any]
-    input_shape: tuple[int, ...]
+    input_shapes: tuple[tuple[int, ...], ...]
+    bad_arguments: tuple[dict[str, Any], ...] = ()
+    make_inputs: Callable[[], list[np.ndarray]] | None = None
+    any_size: bool = True
+    exempt: dict[str, str] = dataclasses.field(default_factory=dict)
+    tolerance: float = 1e-5
+
+    def inputs(self) -> Any:
+        """What the layer is called with: one array or a list of them, float32."""
+        if self.make_inputs is not None:
+            arrays = self.make_inputs()
+        else:
+            chance = np.random.default_rng(3)
+            arrays = [chance.normal(size=shape).astype(np.float32) for shape in self.input_shapes]
+        return arrays[0] if len(arrays) == 1 else arrays
 
 
-# Layers that register as `garden>Name`: name → descriptor.
-LAYERS: dict[str, LayerDescriptor] = {}
+# Layers that register as `garden>Name`: name → descriptor. One a layer, in alphabetical order.
+LAYERS: dict[str, LayerDescriptor] = {
+    "ChannelShuffle": LayerDescriptor({"groups": 3}, ((2, 4, 5, 6),), ({"groups": 0}, {"groups": 4})),
+    "GroupedConv2D": LayerDescriptor(
+        {"filters": 6, "kernel_size": 3, "groups": 2, "strides": 2}, ((2, 7, 8, 4),), ({"groups": 4}, {"filters": 0})
+    ),
+    "LocalResponseNormalization": LayerDescriptor(
+        {"size": 3, "alpha": 0.3}, ((2, 3, 4, 7),), ({"size": 2}, {"alpha": 0}, {"beta": "much"}, {"bias": -1})
+    ),
+    "SqueezeExcite": LayerDescriptor({"bottleneck": 2}, ((2, 4, 5, 6),), ({"bottleneck": 1.5},)),
+}
 
 # Public names → the test file, from tests/, that holds what they promise.
 PUBLIC = {
@@ -50,6 +81,7 @@ PUBLIC = {
     "describe": "garden/architectures/test_registry.py",
     "list_architectures": "garden/architectures/test_registry.py",
     "load_weights": "garden/weights/test_loading.py",
+    "outline": "garden/architectures/test_building.py",
     "summarize": "garden/test_summary.py",
 }
 
@@ -60,6 +92,7 @@ EXEMPT = {
     "architectures": "a module; its names are listed above",
     "data": "a module; tests/garden/data mirrors it",
     "export": "a module; tests/garden/export mirrors it",
+    "layers": "a module; every layer in it has a descriptor above",
     "training": "a module; tests/garden/training mirrors it",
     "weights": "a module; tests/garden/weights mirrors it",
 }

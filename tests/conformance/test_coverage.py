@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 import garden
-from garden import architectures
+from garden import architectures, layers
 
 TESTS = Path(__file__).parents[1]
 
@@ -30,10 +30,17 @@ def test_every_registered_layer_has_a_descriptor(descriptors):
     assert registered == set(descriptors.LAYERS)
 
 
+def test_every_registered_layer_is_public_and_has_a_test_file(descriptors):
+    assert set(layers.__all__) >= set(descriptors.LAYERS)
+    files = {path.stem for path in Path(layers.__file__).parent.glob("*.py")} - {"__init__", "arguments"}
+    tests = {path.stem.removeprefix("test_") for path in (TESTS / "garden" / "layers").glob("test_*.py")}
+    assert files <= tests
+
+
 def test_every_architecture_can_be_made_small(descriptors):
     for name in architectures.names():
         height, width, channels = descriptors.describe_architecture(name).input_shape
-        assert 0 < height == width <= 64, name
+        assert 0 < height == width <= 80, name
         assert channels in (1, 3), name
 
 

@@ -57,3 +57,22 @@ def test_two_networks_of_one_name_live_side_by_side():
     first, second = architectures.build("lenet5"), architectures.build("lenet5")
     assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
     assert keras.Model(first.input, second(first.input)).output_shape == (None, 10)
+
+
+def test_an_outline_has_the_layers_and_counts_of_the_network_and_leaves_nothing_behind():
+    from keras.src.backend.common import global_state
+
+    pending = list(global_state.get_global_attribute("uninitialized_variables", []))
+    outline = architectures.outline("squeezenet1_1", num_classes=3)
+    network = architectures.build("squeezenet1_1", num_classes=3)
+    assert [layer.name for layer in outline.layers] == [layer.name for layer in network.layers]
+    assert outline.count_params() == network.count_params()
+    assert global_state.get_global_attribute("uninitialized_variables", []) == pending
+
+
+def test_an_option_that_the_network_does_not_have_is_refused():
+    with pytest.raises(ArchitectureError) as caught:
+        architectures.build("lenet5", output_stride=16)
+    assert str(caught.value) == (
+        "lenet5 has no option 'output_stride'; it takes none. Leave it out, or build a network that has it."
+    )

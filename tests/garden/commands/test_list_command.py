@@ -51,7 +51,7 @@ def test_json_says_all_that_the_table_says(capsys):
             "num_classes": 1000,
             "num_parameters": 1_235_496,
             "macs": 352_540_352,
-            "top1_error": None,
+            "published_error": None,
             "pretrained": ["imagenet"],
             "source": "https://arxiv.org/abs/1602.07360",
         }
