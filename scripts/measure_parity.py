@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import fnmatch
 import gc
-import importlib.util
+import importlib.machinery
 import json
 import sys
+import types
 from pathlib import Path
 
 from garden import progress, quiet_start
@@ -23,10 +24,10 @@ FILE = ROOT / "docs" / "parity.json"
 
 def main(patterns: list[str]) -> int:
     """Measure the cases that fit and write the file. Exit code 1 if one is beyond the tolerance."""
-    spec = importlib.util.spec_from_file_location("parity_oracles", ROOT / "tests" / "parity" / "oracles.py")
-    oracles = importlib.util.module_from_spec(spec)
-    sys.modules["parity_oracles"] = oracles
-    spec.loader.exec_module(oracles)
+    loader = importlib.machinery.SourceFileLoader("parity_oracles", str(ROOT / "tests" / "parity" / "oracles.py"))
+    oracles = types.ModuleType(loader.name)
+    sys.modules[loader.name] = oracles
+    loader.exec_module(oracles)
     rows = {(row["architecture"], row["oracle"]): row for row in json.loads(FILE.read_text())} if FILE.is_file() else {}
     cases = oracles.load_cases()
     beyond = 0

@@ -174,7 +174,8 @@ def _from_field(proto: Any, wire: WireType) -> np.ndarray:
 def _few_from_field(values: Any, wire: WireType) -> np.ndarray:
     if wire.dtype.kind == "c":
         parts = np.array(values[: len(values) // 2 * 2], np.float64)
-        return (parts[0::2] + 1j * parts[1::2]).astype(wire.dtype)
+        # Pairs side by side are what a complex number is; real + 1j · inf would make the real part NaN.
+        return np.ascontiguousarray(parts).view(np.result_type(parts.dtype, np.complex64)).astype(wire.dtype)
     if wire.raw is not None:
         return np.array(values, wire.dtype)
     return _from_integers(np.array([value & (2**64 - 1) for value in values], np.uint64), wire)

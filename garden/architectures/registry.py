@@ -197,7 +197,7 @@ def architecture(
                 features_layer=_of(features_layer, variant),
                 head_layers=_of(head_layers, variant),
                 minimum_size=_of(minimum_size, variant),
-                options=types.MappingProxyType(dict(_of(options, variant) or {})),
+                options=types.MappingProxyType(_options_of(options, variant)),
                 variant=variant,
                 builder=builder,
             )
@@ -210,6 +210,10 @@ def architecture(
 
 def _of(value: Value | Callable[[Any], Value], variant: Variant) -> Value:
     return value(variant) if callable(value) else value
+
+
+def _options_of(options: Any, variant: Variant) -> dict[str, tuple[Any, ...]]:
+    return dict(options(variant) if callable(options) else options or {})
 
 
 def names() -> tuple[str, ...]:

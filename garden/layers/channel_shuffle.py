@@ -28,7 +28,7 @@ class ChannelShuffle(keras.layers.Layer):
         super().__init__(**kwargs)
         self.groups = arguments.positive_integer("groups", groups)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         if input_shape[-1] % self.groups:
             raise ValueError(
                 f"`groups` must divide the number of channels. Received: groups={self.groups}, "
@@ -41,7 +41,7 @@ class ChannelShuffle(keras.layers.Layer):
         x = keras.ops.reshape(inputs, (*shape[:-1], self.groups, shape[-1] // self.groups))
         return keras.ops.reshape(keras.ops.swapaxes(x, -1, -2), shape)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class SqueezeExcite(keras.layers.Layer):
         super().__init__(**kwargs)
         self.bottleneck = arguments.positive_integer("bottleneck", bottleneck)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         channels = input_shape[-1]
         self.reduce_kernel = self.add_weight((channels, self.bottleneck), "glorot_uniform", name="reduce_kernel")
         self.reduce_bias = self.add_weight((self.bottleneck,), "zeros", name="reduce_bias")
@@ -44,10 +44,10 @@ class SqueezeExcite(keras.layers.Layer):
         x = keras.ops.sigmoid(keras.ops.matmul(x, self.expand_kernel) + self.expand_bias)
         return inputs * x
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return input_shape
 
-    def multiply_adds(self, input_shapes: list[tuple[int | None, ...]], output_shape: tuple[int | None, ...]) -> int:
+    def multiply_adds(self, input_shapes: list[tuple[Any, ...]], output_shape: tuple[Any, ...]) -> int:
         return 2 * input_shapes[0][-1] * self.bottleneck
 
     def get_config(self) -> dict[str, Any]:

@@ -196,9 +196,7 @@ def test_a_stock_server_can_run_it(name, described, tmp_path: Path):
     tf.saved_model.save(module, tmp_path, signatures={"serving_default": function})
     assert graph_rules.broken_rules(graph_rules.read_meta_graph(tmp_path)) == []
     with SavedModelSession(tmp_path) as session:
-        answer = session.run(
-            "serving_default", {f"input{place}": array for place, array in enumerate(as_list(inputs))}
-        )
+        answer = session.run("serving_default", {f"input{place}": array for place, array in enumerate(as_list(inputs))})
     expected = tf.nest.flatten(model(convert(inputs)))
     assert_same([answer[f"output{place}"] for place in range(len(expected))], expected, descriptor.tolerance)
 

@@ -146,9 +146,7 @@ def torch_weights_of(model: keras.Model, module: Any, names: Mapping[str, str] |
             graph), which must agree in every shape.
     Raises: ValueError, if a layer finds no partner, a shape differs or a torch module is left over.
     """
-    parts = {
-        name: part for name, part in module.named_modules() if any(True for _ in part.parameters(recurse=False))
-    }
+    parts = {name: part for name, part in module.named_modules() if any(True for _ in part.parameters(recurse=False))}
     layers = [layer for layer in model.layers if layer.weights]
     if names is None:
         if len(layers) != len(parts):
