@@ -62,6 +62,16 @@ class LayerDescriptor:
 
 # Layers that register as `garden>Name`: name → descriptor. One a layer, in alphabetical order.
 LAYERS: dict[str, LayerDescriptor] = {
+    "CeilAveragePooling2D": LayerDescriptor(
+        {"pool_size": 3, "strides": 2, "padding": 1},
+        ((2, 8, 6, 3),),
+        ({"pool_size": 0}, {"strides": (1, 0)}, {"padding": 2}),
+    ),
+    "CeilMaxPooling2D": LayerDescriptor(
+        {"pool_size": 3, "strides": 2, "padding": 1},
+        ((2, 8, 6, 3),),
+        ({"pool_size": 0}, {"strides": (1, 0)}, {"padding": 2}),
+    ),
     "ChannelShuffle": LayerDescriptor({"groups": 3}, ((2, 4, 5, 6),), ({"groups": 0}, {"groups": 4})),
     "GroupedConv2D": LayerDescriptor(
         {"filters": 6, "kernel_size": 3, "groups": 2, "strides": 2}, ((2, 7, 8, 4),), ({"groups": 4}, {"filters": 0})
