@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+from garden.layers.capsules import CapsuleLengths, MaskCapsules, PrimaryCapsules2D, RoutedCapsules
 from garden.layers.ceil_pooling import CeilAveragePooling2D, CeilMaxPooling2D
 from garden.layers.channel_shuffle import ChannelShuffle
+from garden.layers.channel_split import ChannelSplit
+from garden.layers.constant_padding import ConstantPadding2D
+from garden.layers.cross_channel_max_pooling import CrossChannelMaxPooling2D
+from garden.layers.dilated_max_pooling import DilatedMaxPooling2D
 from garden.layers.grouped_conv import GroupedConv2D
 from garden.layers.local_response_normalization import LocalResponseNormalization
+from garden.layers.maxout import Maxout
+from garden.layers.neocognitron_cells import NeocognitronC, NeocognitronS
+from garden.layers.partially_connected_conv import PartiallyConnectedConv2D
+from garden.layers.position_bias import PositionBias2D
+from garden.layers.rbf_output import RBFOutput
+from garden.layers.scaled_tanh import ScaledTanh
 from garden.layers.squeeze_excite import SqueezeExcite
+from garden.layers.trainable_subsampling import TrainableSubsampling2D
 
 __all__ = [
+    "CapsuleLengths",
     "CeilAveragePooling2D",
     "CeilMaxPooling2D",
     "ChannelShuffle",
+    "ChannelSplit",
+    "ConstantPadding2D",
+    "CrossChannelMaxPooling2D",
+    "DilatedMaxPooling2D",
     "GroupedConv2D",
     "LocalResponseNormalization",
+    "MaskCapsules",
+    "Maxout",
+    "NeocognitronC",
+    "NeocognitronS",
+    "PartiallyConnectedConv2D",
+    "PositionBias2D",
+    "PrimaryCapsules2D",
+    "RBFOutput",
+    "RoutedCapsules",
+    "ScaledTanh",
     "SqueezeExcite",
+    "TrainableSubsampling2D",
 ]

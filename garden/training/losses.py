@@ -1,4 +1,4 @@
-"""Cross-entropy with label smoothing and class weights that do not disturb each other."""
+"""Losses: cross-entropy with label smoothing and class weights that do not disturb each other; the margin loss."""
 
 from __future__ import annotations
 
@@ -37,3 +37,32 @@ def balanced_class_weights(class_indices: np.ndarray, num_classes: int) -> np.nd
     """
     counts = np.bincount(class_indices, minlength=num_classes)
     return (len(class_indices) / (num_classes * np.maximum(counts, 1))).astype(np.float32)
+
+
+def margin_loss(
+    targets: tf.Tensor,
+    logits: tf.Tensor,
+    *,
+    present_length: float = 0.9,
+    absent_length: float = 0.1,
+    absent_weight: float = 0.5,
+) -> tf.Tensor:
+    """How far capsules are from being long where their class is there and short where it is not.
+
+    `Σ_k t_k · max(0, present - l_k)²  +  absent_weight · (1 - t_k) · max(0, l_k - absent)²`, equation 4 of Sabour et
+    al., "Dynamic routing between capsules", 2017. The lengths `l` are the sigmoid of the logits, as a CapsNet of
+    the catalogue answers them. Keras takes the function as a loss: `network.compile(loss=losses.margin_loss)`.
+
+    Args:
+        targets: Which classes are there: 0 or 1 each, several may be. Shape `(batch, classes)`.
+        logits: Log-odds of the lengths, `log(l / (1 - l))`. Shape `(batch, classes)`.
+        present_length: Length that suffices where the class is there.
+        absent_length: Length that is forgiven where it is not.
+        absent_weight: Weight of the classes that are not there; below 1, so that at first not all shrink.
+    Output shape: `(batch,)`.
+    """
+    lengths = tf.sigmoid(tf.cast(logits, tf.float32))
+    targets = tf.cast(targets, tf.float32)
+    present = tf.square(tf.maximum(0.0, present_length - lengths))
+    absent = tf.square(tf.maximum(0.0, lengths - absent_length))
+    return tf.reduce_sum(targets * present + absent_weight * (1.0 - targets) * absent, axis=-1)

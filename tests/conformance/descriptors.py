@@ -62,6 +62,13 @@ class LayerDescriptor:
 
 # Layers that register as `garden>Name`: name → descriptor. One a layer, in alphabetical order.
 LAYERS: dict[str, LayerDescriptor] = {
+    "CapsuleLengths": LayerDescriptor(
+        {"log_odds": True},
+        ((2, 5, 4),),
+        ({"log_odds": "yes"},),
+        # Vectors as capsules have them: shorter than 1.
+        make_inputs=lambda: [np.random.default_rng(3).uniform(-0.45, 0.45, (2, 5, 4)).astype(np.float32)],
+    ),
     "CeilAveragePooling2D": LayerDescriptor(
         {"pool_size": 3, "strides": 2, "padding": 1},
         ((2, 8, 6, 3),),
@@ -73,13 +80,70 @@ LAYERS: dict[str, LayerDescriptor] = {
         ({"pool_size": 0}, {"strides": (1, 0)}, {"padding": 2}),
     ),
     "ChannelShuffle": LayerDescriptor({"groups": 3}, ((2, 4, 5, 6),), ({"groups": 0}, {"groups": 4})),
+    "ChannelSplit": LayerDescriptor({"parts": 3}, ((2, 4, 5, 6),), ({"parts": 0}, {"parts": 4})),
+    "ConstantPadding2D": LayerDescriptor(
+        {"padding": (1, 2), "value": -1.0}, ((2, 4, 5, 3),), ({"padding": 0}, {"value": "white"})
+    ),
+    "CrossChannelMaxPooling2D": LayerDescriptor(
+        {"pieces": 3, "grouping": "strided"},
+        ((2, 4, 5, 6),),
+        ({"pieces": 0}, {"pieces": 4}, {"grouping": "random"}),
+    ),
+    "DilatedMaxPooling2D": LayerDescriptor(
+        {"pool_size": 2, "dilation_rate": 2}, ((2, 7, 6, 3),), ({"pool_size": 0}, {"dilation_rate": (1, 0)})
+    ),
     "GroupedConv2D": LayerDescriptor(
         {"filters": 6, "kernel_size": 3, "groups": 2, "strides": 2}, ((2, 7, 8, 4),), ({"groups": 4}, {"filters": 0})
     ),
     "LocalResponseNormalization": LayerDescriptor(
         {"size": 3, "alpha": 0.3}, ((2, 3, 4, 7),), ({"size": 2}, {"alpha": 0}, {"beta": "much"}, {"bias": -1})
     ),
+    "MaskCapsules": LayerDescriptor({}, ((2, 5, 4), (2, 5))),
+    "Maxout": LayerDescriptor({"units": 3, "pieces": 2}, ((2, 4, 5),), ({"units": 0}, {"pieces": 1.5})),
+    "NeocognitronC": LayerDescriptor(
+        {"kernel_size": 3, "strides": 2, "weight": 2.0},
+        ((2, 7, 8, 4),),
+        ({"kernel_size": 0}, {"strides": 0.5}, {"decay": 0}, {"weight": -1}, {"saturation": 0}),
+        make_inputs=lambda: [np.random.default_rng(3).uniform(0.0, 1.0, (2, 7, 8, 4)).astype(np.float32)],
+    ),
+    "NeocognitronS": LayerDescriptor(
+        {"planes": 3, "kernel_size": 3, "selectivity": 1.5, "padding": "same"},
+        ((2, 6, 7, 4),),
+        ({"planes": 0}, {"kernel_size": 0}, {"selectivity": 0}, {"decay": 0}, {"padding": "full"}),
+        # Cells answer nothing below 0, and so little that no weight below 0, which training forbids, divides by 0.
+        make_inputs=lambda: [np.random.default_rng(3).uniform(0.0, 0.6, (2, 6, 7, 4)).astype(np.float32)],
+    ),
+    "PartiallyConnectedConv2D": LayerDescriptor(
+        {"connections": [[0, 2], [1], [3, 1, 0]], "kernel_size": 3, "strides": 2, "padding": "same"},
+        ((2, 6, 7, 4),),
+        (
+            {"connections": [[0, 4]]},
+            {"connections": [[0, 0]]},
+            {"connections": [[]]},
+            {"connections": [1]},
+            {"kernel_size": 0},
+            {"strides": 0},
+            {"padding": "full"},
+        ),
+    ),
+    "PositionBias2D": LayerDescriptor({}, ((2, 4, 5, 3),), any_size=False),
+    "PrimaryCapsules2D": LayerDescriptor(
+        {"capsules": 3, "dimensions": 2, "kernel_size": 3, "strides": 2},
+        ((2, 7, 8, 4),),
+        ({"capsules": 0}, {"dimensions": "many"}),
+    ),
+    "RBFOutput": LayerDescriptor({"units": 5, "scale": 0.5}, ((2, 6),), ({"units": 0}, {"units": 65}, {"scale": 0})),
+    "RoutedCapsules": LayerDescriptor(
+        {"capsules": 3, "dimensions": 4, "iterations": 3},
+        ((2, 6, 5),),
+        ({"capsules": 0}, {"dimensions": -1}, {"iterations": 0}),
+        any_size=False,
+    ),
+    "ScaledTanh": LayerDescriptor({"amplitude": 2.0, "slope": 0.5}, ((2, 5),), ({"amplitude": 0}, {"slope": -1})),
     "SqueezeExcite": LayerDescriptor({"bottleneck": 2}, ((2, 4, 5, 6),), ({"bottleneck": 1.5},)),
+    "TrainableSubsampling2D": LayerDescriptor(
+        {"pool_size": (2, 3), "activation": "tanh"}, ((2, 5, 7, 4),), ({"pool_size": 0}, {"pool_size": (2, 2, 2)})
+    ),
 }
 
 # Public names → the test file, from tests/, that holds what they promise.
