@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 # Each import adds the family's variants to the registry.
-from garden.architectures import efficientnet_lite, lenet, mobilenet_v2, squeezenet  # noqa: F401
+from garden.architectures import (  # noqa: F401
+    densenet,
+    efficientnet_lite,
+    lenet,
+    mobilenet_v2,
+    resnet_cifar,
+    shufflenet,
+    shufflenet_v2,
+    squeezenet,
+)
 from garden.architectures.building import build, outline
 from garden.architectures.registry import Architecture, Endpoint, PublishedError, get, list_architectures, names
 
