@@ -4,14 +4,28 @@ from __future__ import annotations
 
 # Each import adds the family's variants to the registry.
 from garden.architectures import (  # noqa: F401
+    alexnet,
+    all_cnn,
+    capsnet,
+    convnetjs,
     densenet,
     efficientnet_lite,
+    googlenet,
+    inception_resnet,
+    inception_v2,
+    inception_v3,
     lenet,
+    maxout,
+    mobilenet,
     mobilenet_v2,
+    network_in_network,
     resnet_cifar,
     shufflenet,
     shufflenet_v2,
     squeezenet,
+    vgg,
+    xception,
+    zfnet,
 )
 from garden.architectures.building import build, outline
 from garden.architectures.registry import Architecture, Endpoint, PublishedError, get, list_architectures, names
