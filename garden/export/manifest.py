@@ -23,7 +23,7 @@ MODEL_CARD_FILE = EXTRA_DIRECTORY / "model_card.md"
 FORMAT = 1
 
 
-def make(trained: TrainedModel, *, name: str, answer_unknown: bool) -> dict[str, Any]:
+def make(trained: TrainedModel, *, name: str, answer_unknown: bool, optimized: bool = False) -> dict[str, Any]:
     """Where the export came from and what it does, as plain JSON."""
     from garden import weights
 
@@ -44,6 +44,7 @@ def make(trained: TrainedModel, *, name: str, answer_unknown: bool) -> dict[str,
         "temperature": trained.temperature,
         "unknown_threshold": trained.unknown_threshold,
         "answers_unknown": answer_unknown,
+        "optimized": optimized,
         "hashes": {
             "weights": weights.fingerprint(trained.network),
             "labels": hashlib.sha256("\n".join(trained.labels).encode()).hexdigest(),

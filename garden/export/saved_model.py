@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from garden.errors import ExportError, ResourceError
-from garden.export import golden, graph_rules, manifest, signatures, verification, versions, warm_up
+from garden.export import golden, graph_rules, manifest, optimizing, signatures, verification, versions, warm_up
 from garden.export.saved_model_session import SavedModelSession, first_line, quiet_tensorflow
 from garden.trained_model import TrainedModel
 
@@ -27,11 +27,13 @@ class ExportedModel:
         name: The model's name, as clients write it.
         version: Its number.
         path: Its directory.
+        optimized: Whether batch normalization was folded and the weights were frozen.
     """
 
     name: str
     version: int
     path: Path
+    optimized: bool = False
 
 
 def export(
@@ -42,6 +44,7 @@ def export(
     answer_unknown: bool = False,
     golden_images: Sequence[golden.GoldenImage] = (),
     model_card: str | None = None,
+    optimize: bool = True,
 ) -> ExportedModel:
     """Write `models_directory/name/<next version>/`.
 
@@ -56,6 +59,8 @@ def export(
             `trained.unknown_threshold`.
         golden_images: Pictures whose answers are recorded with the model; drawn ones where there are none.
         model_card: Markdown that travels with the model.
+        optimize: Whether batch normalization is folded into the convolutions before it and the weights become
+            constants. It is left undone where it would change the recorded answers by more than 1e-4.
     Raises:
         UsageError, if `name` cannot be served.
         ExportError, if the directory cannot be written, or the graph breaks a rule or answers differently.
@@ -65,8 +70,17 @@ def export(
     drawn = golden.draw_images()
     with versions.publish(models_directory, name) as publication:
         directory = publication.aside
+        recorded = golden.record(trained, golden_images or drawn, answer_unknown=answer_unknown)
+        faster = optimizing.optimized(trained, recorded) if optimize else None
+        if faster is not None:
+            recorded = dataclasses.replace(recorded, tolerance=faster.tolerance)
         try:
-            _write_saved_model(trained, directory, answer_unknown=answer_unknown)
+            _write_saved_model(
+                trained if faster is None else faster.trained,
+                directory,
+                answer_unknown=answer_unknown,
+                freeze=faster is not None and optimizing.can_be_frozen(trained.network),
+            )
         except tf.errors.ResourceExhaustedError as error:
             raise ResourceError(
                 f"The disk of {models_directory} is full, or memory ran out, so nothing was exported. "
@@ -76,15 +90,15 @@ def export(
             raise ExportError(f"The network cannot be written as a SavedModel: {first_line(error)}.") from error
         warm_up_requests = warm_up.make_requests(trained.image_spec, drawn[0].image_bytes)
         warm_up.write(directory, name, warm_up_requests)
-        recorded = golden.record(trained, golden_images or drawn, answer_unknown=answer_unknown)
         golden.write(recorded, directory)
-        manifest.write(manifest.make(trained, name=name, answer_unknown=answer_unknown), directory)
+        facts = manifest.make(trained, name=name, answer_unknown=answer_unknown, optimized=faster is not None)
+        manifest.write(facts, directory)
         if model_card is not None:
             manifest.write_model_card(model_card, directory, unknown_threshold=recorded.unknown_threshold)
         _refuse_what_cannot_be_served(directory, warm_up_requests, recorded)
     if publication.path is None:
         raise ExportError(f"{models_directory / name} got no new version. Export again.")
-    return ExportedModel(name, publication.version, publication.path)
+    return ExportedModel(name, publication.version, publication.path, optimized=faster is not None)
 
 
 def _check(trained: TrainedModel, *, answer_unknown: bool) -> None:
@@ -106,12 +120,12 @@ def _check(trained: TrainedModel, *, answer_unknown: bool) -> None:
         )
 
 
-def _write_saved_model(trained: TrainedModel, directory: Path, *, answer_unknown: bool) -> None:
+def _write_saved_model(trained: TrainedModel, directory: Path, *, answer_unknown: bool, freeze: bool) -> None:
     # TensorFlow names an asset after its file, so the file has to exist under that name first.
     with tempfile.TemporaryDirectory() as scratch, quiet_tensorflow():
         labels_file = Path(scratch) / LABELS_FILE
         labels_file.write_text("".join(f"{label}\n" for label in trained.labels), encoding="utf-8")
-        classifier = signatures.ExportedClassifier(trained, labels_file, answer_unknown=answer_unknown)
+        classifier = signatures.ExportedClassifier(trained, labels_file, answer_unknown=answer_unknown, freeze=freeze)
         tf.saved_model.save(classifier, str(directory), signatures=classifier.functions)
     _declare_classify(directory)
 

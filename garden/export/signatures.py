@@ -45,10 +45,14 @@ class ExportedClassifier(tf.Module):
         labels_file: The class names, one a line; becomes an asset of the SavedModel.
         answer_unknown: Whether the first class of `serving_default` and `classify` reads "unknown" where the
             best score is below `trained.unknown_threshold`. The scores stay as they are.
+        freeze: Whether the network's weights become constants of the graph, which the runtime can prepare once
+            for all requests, instead of variables beside it.
     Raises: ValueError, if `answer_unknown` is asked of a network without a threshold.
     """
 
-    def __init__(self, trained: TrainedModel, labels_file: Path, *, answer_unknown: bool = False) -> None:
+    def __init__(
+        self, trained: TrainedModel, labels_file: Path, *, answer_unknown: bool = False, freeze: bool = False
+    ) -> None:
         super().__init__(name="exported_classifier")
         if answer_unknown and trained.unknown_threshold is None:
             raise ValueError(
@@ -57,12 +61,14 @@ class ExportedClassifier(tf.Module):
             )
         network = trained.network
         # Only the variables are tracked: the Keras objects would drag their own functions into the SavedModel.
-        self.network_variables = [variable.value for variable in network.weights]
+        self.network_variables = [] if freeze else [variable.value for variable in network.weights]
         self.labels_asset = tf.saved_model.Asset(str(labels_file))
-        self.functions = _make_functions(trained, answer_unknown=answer_unknown)
+        self.functions = _make_functions(trained, answer_unknown=answer_unknown, freeze=freeze)
 
 
-def _make_functions(trained: TrainedModel, *, answer_unknown: bool) -> dict[str, tf.types.experimental.GenericFunction]:
+def _make_functions(
+    trained: TrainedModel, *, answer_unknown: bool, freeze: bool
+) -> dict[str, tf.types.experimental.GenericFunction]:
     spec = trained.image_spec
     feature_layer = trained.network.get_layer(trained.features_layer)
     network = keras.Model(trained.network.inputs, [feature_layer.output, trained.network.outputs[0]])
@@ -82,10 +88,19 @@ def _make_functions(trained: TrainedModel, *, answer_unknown: bool) -> dict[str,
             parallel_iterations=PARALLEL_DECODES,
         )
 
+    # Read here: inside a graph a variable has no numbers.
+    trainable = [variable.numpy() for variable in network.trainable_variables] if freeze else []
+    other = [variable.numpy() for variable in network.non_trainable_variables] if freeze else []
+
+    def run_frozen(prepared: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        constants = ([tf.constant(value) for value in values] for values in (trainable, other))
+        outputs, _ = network.stateless_call(*constants, prepared, training=False)
+        return outputs
+
     # Traced once for all signatures. What a signature does not need of the two falls out when it runs.
     @_graph(input_signature=[tf.TensorSpec([None, *spec.input_shape], tf.float32)])
     def run_network(prepared: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        features, logits = network(prepared, training=False)
+        features, logits = run_frozen(prepared) if freeze else network(prepared, training=False)
         return _as_vectors(features), tf.cast(logits, tf.float32)
 
     def features_of(prepared: tf.Tensor) -> tf.Tensor:
