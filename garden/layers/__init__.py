@@ -16,6 +16,8 @@ from garden.layers.neocognitron_cells import NeocognitronC, NeocognitronS
 from garden.layers.partially_connected_conv import PartiallyConnectedConv2D
 from garden.layers.position_bias import PositionBias2D
 from garden.layers.rbf_output import RBFOutput
+from garden.layers.roi_align import ROIAlign2D
+from garden.layers.roi_pooling import ROIPooling2D
 from garden.layers.scaled_tanh import ScaledTanh
 from garden.layers.squeeze_excite import SqueezeExcite
 from garden.layers.trainable_subsampling import TrainableSubsampling2D
@@ -39,6 +41,8 @@ __all__ = [
     "PositionBias2D",
     "PrimaryCapsules2D",
     "RBFOutput",
+    "ROIAlign2D",
+    "ROIPooling2D",
     "RoutedCapsules",
     "ScaledTanh",
     "SqueezeExcite",

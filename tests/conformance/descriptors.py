@@ -60,6 +60,15 @@ class LayerDescriptor:
         return arrays[0] if len(arrays) == 1 else arrays
 
 
+def map_and_regions() -> list[np.ndarray]:
+    """A map of stride 4 and regions in pixels, some beyond its borders, one reversed."""
+    chance = np.random.default_rng(3)
+    corners = chance.uniform(-8, 48, (2, 5, 2, 2))
+    regions = np.concatenate([corners.min(2), corners.max(2)], axis=-1)
+    regions[1, 4] = 20, 24, 12, 8
+    return [chance.normal(size=(2, 9, 8, 3)).astype(np.float32), regions.astype(np.float32)]
+
+
 # Layers that register as `garden>Name`: name → descriptor. One a layer, in alphabetical order.
 LAYERS: dict[str, LayerDescriptor] = {
     "CapsuleLengths": LayerDescriptor(
@@ -133,6 +142,18 @@ LAYERS: dict[str, LayerDescriptor] = {
         ({"capsules": 0}, {"dimensions": "many"}),
     ),
     "RBFOutput": LayerDescriptor({"units": 5, "scale": 0.5}, ((2, 6),), ({"units": 0}, {"units": 65}, {"scale": 0})),
+    "ROIAlign2D": LayerDescriptor(
+        {"output_size": (3, 2), "spatial_scale": 0.25, "sampling_ratio": None, "pooling": "average"},
+        (),
+        ({"output_size": 0}, {"spatial_scale": -1.0}, {"pooling": "max"}, {"sampling_ratio": 0}),
+        map_and_regions,
+    ),
+    "ROIPooling2D": LayerDescriptor(
+        {"output_size": (3, 2), "spatial_scale": 0.25},
+        (),
+        ({"output_size": 0}, {"spatial_scale": -1.0}, {"bins": "some"}),
+        map_and_regions,
+    ),
     "RoutedCapsules": LayerDescriptor(
         {"capsules": 3, "dimensions": 4, "iterations": 3},
         ((2, 6, 5),),
