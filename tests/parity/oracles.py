@@ -205,10 +205,13 @@ class LightGraph:
     nodes: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def light_graph(name: str, *, seed: int = 5) -> LightGraph:
+def light_graph(name: str, *, seed: int = 5, replace_trained: bool = False) -> LightGraph:
     """One of the reference graphs inside the `onnx` package, such as "light_bvlc_alexnet".
 
     The package fills all weights with constants, which make any answer uninformative; here they are random.
+
+    Args:
+        replace_trained: Also the few small tensors that it kept as they were trained, which fit no other weights.
     """
     import onnx
     from onnx import helper, numpy_helper
@@ -218,6 +221,12 @@ def light_graph(name: str, *, seed: int = 5) -> LightGraph:
     graph = model.graph
     shapes = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     constants = {node.output[0]: shapes[node.input[0]] for node in graph.node if node.op_type == "ConstantOfShape"}
+    if replace_trained:
+        read = {entry for node in graph.node for entry in node.input}
+        trained = [t for t in graph.initializer if shapes[t.name].dtype == np.float32 and t.name in read]
+        constants.update((tensor.name, np.array(tensor.dims)) for tensor in trained)
+        for tensor in trained:
+            graph.initializer.remove(tensor)
     # A per-channel constant may pass through Unsqueeze before it multiplies or is added.
     origin = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Unsqueeze"}
     chance = np.random.default_rng(seed)
@@ -297,12 +306,111 @@ def keras_case(
             path = Path(folder) / "theirs.h5"
             save_legacy_h5(network, path)
             report = weights.load_weights(ours, path, architecture=architectures.get(architecture))
-        if len(report.matched) != len(ours.weights):
-            raise ValueError(f"Of {len(ours.weights)} weights {len(report.matched)} were found in the file.")
+        # A dense layer here may be a 1×1 convolution there.
+        found = len(report.matched) + len(report.transposed)
+        if found != len(ours.weights):
+            raise ValueError(f"Of {len(ours.weights)} weights {found} were found in the file.")
         pixels = pixels_scale * random_pixels((size, size, 3))
         return relative_difference(ours(pixels), network(pixels))
 
     return ParityCase(architecture, f"keras.applications.{theirs.__name__}", "keras", difference, slow)
+
+
+def pytorchcv_case(
+    architecture: str,
+    theirs: str,
+    *,
+    size: int,
+    slow: bool = False,
+    num_classes: int = 50,
+    pixels_scale: float = 1.0,
+    adapt: Callable[[Any], None] | None = None,
+    **options: Any,
+) -> ParityCase:
+    """A network of pytorchcv: its own PyTorch file, read by our `load_weights`, gives its answers.
+
+    Args:
+        theirs: Its file and name there, such as "vgg.bn_vgg16b".
+        size: Height and width in pixels.
+        adapt: Changes the module first, such as its layers that expect one size only.
+        options: Of our network.
+    """
+
+    def difference() -> float:
+        import importlib
+        import tempfile
+
+        import torch
+
+        from garden import architectures, weights
+
+        # Its list of all models imports torchvision, whose compiler some builds of torch cannot load beside TensorFlow.
+        file, function = theirs.split(".")
+        module = getattr(importlib.import_module(f"pytorchcv.models.{file}"), function)(num_classes=num_classes)
+        if adapt is not None:
+            adapt(module)
+        randomize_torch(module)
+        ours = architectures.build(architecture, num_classes=num_classes, input_shape=(size, size, 3), **options)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "theirs.pth"
+            torch.save(module.state_dict(), path)
+            report = weights.load_weights(ours, path, architecture=architectures.get(architecture))
+        found = len(report.matched) + len(report.transposed)
+        if found != len(ours.weights):
+            raise ValueError(f"Of {len(ours.weights)} weights {found} were found in the file.")
+        pixels = pixels_scale * random_pixels((size, size, 3))
+        return relative_difference(ours(pixels), run_torch(module, pixels))
+
+    oracle = f"pytorchcv {theirs.split('.')[1]}" + "".join(f", {option}={value!r}" for option, value in options.items())
+    return ParityCase(architecture, oracle, "pytorchcv", difference, slow)
+
+
+def graph_case(
+    architecture: str,
+    graph_name: str,
+    layers: Sequence[str],
+    *,
+    size: int = 224,
+    slow: bool = True,
+    pixels_scale: float = 1.0,
+    **options: Any,
+) -> ParityCase:
+    """A reference graph of the `onnx` package whose weights are kernels and biases in turn.
+
+    Args:
+        layers: Our layers in the order of the graph.
+        size: Height and width in pixels, which the graph is made to declare.
+        options: Of our network.
+    """
+
+    def difference() -> float:
+        from garden import architectures
+
+        graph = light_graph(graph_name, replace_trained=True)
+        declared = next(entry for entry in graph.model.graph.input if entry.name not in graph.weights)
+        for axis in (2, 3):
+            declared.type.tensor_type.shape.dim[axis].dim_value = size
+        ours = architectures.build(architecture, input_shape=(size, size, 3), **options)
+        tensors = [graph.weights[name] for _, names in graph.nodes for name in names]
+        for name, kernel, bias in zip(layers, tensors[::2], tensors[1::2], strict=True):
+            layer = ours.get_layer(name)
+            before = layer.input._keras_history.operation
+            if kernel.ndim == 4 and not isinstance(layer, keras.layers.Dense):
+                kernel = kernel.transpose(2, 3, 1, 0)
+            else:
+                kernel = kernel.reshape(kernel.shape[-2:]).T
+            if isinstance(before, keras.layers.Flatten):
+                height, width, channels = before.input.shape[1:]
+                kernel = flattened_rows(kernel, channels, height, width)
+            layer.set_weights([kernel, bias])
+        left = {layer.name for layer in ours.layers if layer.weights} - set(layers)
+        if left:
+            raise ValueError(f"The graph has no weights for {sorted(left)}.")
+        pixels = pixels_scale * random_pixels((size, size, 3))
+        return relative_difference(ours(pixels), run_onnx(graph.model, pixels))
+
+    oracle = f"onnx {graph_name}" + "".join(f", {option}={value!r}" for option, value in options.items())
+    return ParityCase(architecture, oracle, "onnx", difference, slow)
 
 
 def save_legacy_h5(model: keras.Model, path: Path) -> None:
@@ -312,3 +420,49 @@ def save_legacy_h5(model: keras.Model, path: Path) -> None:
 
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, model)
+
+
+def pytorchcv_case(
+    architecture: str,
+    theirs: str,
+    file: str,
+    *,
+    size: int = 65,
+    num_classes: int = 50,
+    slow: bool = False,
+    make: Callable[[Any], Any] | None = None,
+    note: str = "",
+    give_weights: Callable[[keras.Model, Any, Mapping[str, str]], None] = torch_weights_of,
+    **arguments: Any,
+) -> ParityCase:
+    """A network of pytorchcv: our layers find theirs by the last of the foreign names that the entry has.
+
+    Args:
+        theirs: Name of the builder, such as "resnet50b".
+        file: The module of pytorchcv.models that has it. The whole package would import more than it requires.
+        size: Height and width in pixels; the map's average takes the place of their pooling, which is for 224 alone.
+        make: Builds the network from that module, where no builder of theirs does.
+        note: What `make` builds.
+        give_weights: As `torch_weights_of`, for layers that it does not know.
+        arguments: Further ones of `garden.build`.
+    """
+
+    def difference() -> float:
+        import torch
+
+        from garden import architectures
+        from garden.weights import foreign_names
+
+        models = importlib.import_module(f"pytorchcv.models.{file}")
+        module = getattr(models, theirs)(num_classes=num_classes) if make is None else make(models)
+        if size not in (32, 224):
+            module.features.final_pool = torch.nn.AdaptiveAvgPool2d(1)
+        randomize_torch(module)
+        ours = architectures.build(architecture, num_classes=num_classes, input_shape=(size, size, 3), **arguments)
+        names = {layer: others[-1] for layer, others in foreign_names.names_of(architecture).items()}
+        give_weights(ours, module, names)
+        pixels = random_pixels((size, size, 3))
+        return relative_difference(ours(pixels), run_torch(module, pixels))
+
+    oracle = f"pytorchcv.{theirs}{f', {note}' if note else ''}"
+    return ParityCase(architecture, oracle, "pytorchcv", difference, slow)
