@@ -13,9 +13,15 @@ oracles = sys.modules["parity_oracles"]
 
 # Families that nobody else implements where it can be had → what proves them instead.
 WITHOUT_ORACLE = {
+    "all_cnn": "a NumPy forward pass, tests/garden/architectures/test_all_cnn.py",
+    "capsnet": "routing by a loop, tests/garden/architectures/test_capsnet.py and tests/garden/ops/test_capsules.py",
+    "convnetjs": "a NumPy forward pass, tests/garden/architectures/test_convnetjs.py",
+    "maxout": "a NumPy forward pass, tests/garden/architectures/test_maxout.py",
     "lenet": "a NumPy forward pass, tests/garden/architectures/test_lenet.py",
     "efficientnet_lite": "a PyTorch forward pass of our own, tests/garden/architectures/test_efficientnet_lite.py",
     "squeezenet": "a PyTorch forward pass of our own, tests/garden/architectures/test_squeezenet.py",
+    "lenet1989": "a NumPy forward pass, tests/garden/architectures/test_lenet1989.py",
+    "neocognitron": "a NumPy forward pass and learning, tests/garden/architectures/test_neocognitron.py",
 }
 
 CASES = oracles.load_cases()
