@@ -316,7 +316,7 @@ def keras_case(
     return ParityCase(architecture, f"keras.applications.{theirs.__name__}", "keras", difference, slow)
 
 
-def pytorchcv_case(
+def pytorchcv_file_case(
     architecture: str,
     theirs: str,
     *,
@@ -420,49 +420,3 @@ def save_legacy_h5(model: keras.Model, path: Path) -> None:
 
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, model)
-
-
-def pytorchcv_case(
-    architecture: str,
-    theirs: str,
-    file: str,
-    *,
-    size: int = 65,
-    num_classes: int = 50,
-    slow: bool = False,
-    make: Callable[[Any], Any] | None = None,
-    note: str = "",
-    give_weights: Callable[[keras.Model, Any, Mapping[str, str]], None] = torch_weights_of,
-    **arguments: Any,
-) -> ParityCase:
-    """A network of pytorchcv: our layers find theirs by the last of the foreign names that the entry has.
-
-    Args:
-        theirs: Name of the builder, such as "resnet50b".
-        file: The module of pytorchcv.models that has it. The whole package would import more than it requires.
-        size: Height and width in pixels; the map's average takes the place of their pooling, which is for 224 alone.
-        make: Builds the network from that module, where no builder of theirs does.
-        note: What `make` builds.
-        give_weights: As `torch_weights_of`, for layers that it does not know.
-        arguments: Further ones of `garden.build`.
-    """
-
-    def difference() -> float:
-        import torch
-
-        from garden import architectures
-        from garden.weights import foreign_names
-
-        models = importlib.import_module(f"pytorchcv.models.{file}")
-        module = getattr(models, theirs)(num_classes=num_classes) if make is None else make(models)
-        if size not in (32, 224):
-            module.features.final_pool = torch.nn.AdaptiveAvgPool2d(1)
-        randomize_torch(module)
-        ours = architectures.build(architecture, num_classes=num_classes, input_shape=(size, size, 3), **arguments)
-        names = {layer: others[-1] for layer, others in foreign_names.names_of(architecture).items()}
-        give_weights(ours, module, names)
-        pixels = random_pixels((size, size, 3))
-        return relative_difference(ours(pixels), run_torch(module, pixels))
-
-    oracle = f"pytorchcv.{theirs}{f', {note}' if note else ''}"
-    return ParityCase(architecture, oracle, "pytorchcv", difference, slow)
