@@ -30,7 +30,7 @@ from garden.architectures.five_convolutions import (
 from garden.architectures.registry import PublishedError, architecture
 
 # Two towers of 48, 128, 192, 192 and 128 filters on two GPUs, which exchange their maps once, before conv3; the same
-# without the wall between them; and the single tower of 2014, narrower and without normalization.
+# without the wall between them; and the narrower single tower of 2014, without normalization as in torchvision.
 VARIANTS = {
     "alexnet": FiveConvolutions(
         conv1=FirstConvolution(96, 11, 4, 0),

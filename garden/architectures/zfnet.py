@@ -3,9 +3,9 @@
 Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks", 2013,
 https://arxiv.org/abs/1311.2901; "zfnet512" is the network of that name among Caffe2's models.
 
-The paper normalizes after pooling and by another formula than AlexNet's; here as in every implementation with
-weights, AlexNet's normalization stands between ReLU and pool. Its constants are by default those of AlexNet's paper,
-which are Caffe2's, too; for weights of pytorchcv build with `local_response="pytorch"`.
+The paper normalizes after each pool; here, as in Caffe2 and pytorchcv, AlexNet's normalization stands between ReLU
+and pool. Its constants are by default those of AlexNet's paper, which are Caffe2's, too; for weights of pytorchcv
+build with `local_response="pytorch"`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def _read_positions(positions: int, module: Any) -> None:
 CASES = [
     # At 227 no pool leaves anything over: the graph's pools round down.
     oracles.graph_case("alexnet", "light_bvlc_alexnet", _LAYERS, size=227, pixels_scale=60, local_response="caffe"),
-    oracles.pytorchcv_case(
+    oracles.pytorchcv_file_case(
         "alexnet_single_tower",
         "alexnet.alexnet",
         size=75,
@@ -30,7 +30,7 @@ CASES = [
         adapt=functools.partial(_read_positions, 2),
         local_response="pytorch",
     ),
-    oracles.pytorchcv_case(
+    oracles.pytorchcv_file_case(
         "alexnet_one_weird_trick", "alexnet.alexnetb", size=90, adapt=functools.partial(_read_positions, 2)
     ),
 ]

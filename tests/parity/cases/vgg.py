@@ -29,7 +29,7 @@ CASES = [
     oracles.keras_case("vgg19", keras.applications.VGG19, size=32, slow=True),
     oracles.graph_case("vgg19", "light_vgg19", _VGG19),
     *(
-        oracles.pytorchcv_case(ours, f"vgg.{theirs}", size=45, slow=ours != "vgg11_bn", adapt=_read_one_position)
+        oracles.pytorchcv_file_case(ours, f"vgg.{theirs}", size=45, slow=ours != "vgg11_bn", adapt=_read_one_position)
         for ours, theirs in {
             "vgg11": "vgg11",
             "vgg13": "vgg13",

@@ -18,10 +18,10 @@ def _read_one_position(module: Any) -> None:
 
 
 CASES = [
-    oracles.pytorchcv_case(
+    oracles.pytorchcv_file_case(
         "zfnet", "zfnet.zfnet", size=60, pixels_scale=60, adapt=_read_one_position, local_response="pytorch"
     ),
-    oracles.pytorchcv_case(
+    oracles.pytorchcv_file_case(
         "zfnet_b",
         "zfnet.zfnetb",
         size=60,
