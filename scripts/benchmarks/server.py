@@ -17,7 +17,6 @@ import contextlib
 import io
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -28,6 +27,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import side_by_side
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -218,17 +219,6 @@ def running_server(base_path: Path, model_name: str, flags: Sequence[str]) -> It
         process.wait()
 
 
-def machine() -> str:
-    """What the figures were measured on."""
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    return f"{len(os.sched_getaffinity(0))} cores of {model}, Python {platform.python_version()}"
-
-
 def compare(arguments: argparse.Namespace, base_path: Path, images_directory: Path) -> float:
     """Measure and print; returns the lowest of the median ratios."""
     version_directory = max(
@@ -238,7 +228,7 @@ def compare(arguments: argparse.Namespace, base_path: Path, images_directory: Pa
     lowest = float("inf")
     with running_server(base_path, "benchmark", arguments.server_flags) as port:
         client = Role("--role=client", f"--port={port}", f"--images={images_directory}")
-        print(f"# {machine()}; {version_directory}; {' '.join(arguments.server_flags) or 'default flags'}")
+        print(f"# {side_by_side.machine()}; {version_directory}; {' '.join(arguments.server_flags) or 'default flags'}")
         print("batch size | in process, images/s (threads) | served, images/s | ratio, median of rounds (all)")
         for batch_size in arguments.batch_sizes:
             # First calls build kernels and fill caches; they are nobody's throughput.
