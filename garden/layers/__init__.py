@@ -11,6 +11,7 @@ from garden.layers.cross_channel_max_pooling import CrossChannelMaxPooling2D
 from garden.layers.dilated_max_pooling import DilatedMaxPooling2D
 from garden.layers.grouped_conv import GroupedConv2D
 from garden.layers.local_response_normalization import LocalResponseNormalization
+from garden.layers.locally_connected import LocallyConnected1D, LocallyConnected2D
 from garden.layers.maxout import Maxout
 from garden.layers.neocognitron_cells import NeocognitronC, NeocognitronS
 from garden.layers.partially_connected_conv import PartiallyConnectedConv2D
@@ -20,6 +21,7 @@ from garden.layers.roi_align import ROIAlign2D
 from garden.layers.roi_pooling import ROIPooling2D
 from garden.layers.scaled_tanh import ScaledTanh
 from garden.layers.squeeze_excite import SqueezeExcite
+from garden.layers.tiled_conv import TiledConv1D, TiledConv2D
 from garden.layers.trainable_subsampling import TrainableSubsampling2D
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "DilatedMaxPooling2D",
     "GroupedConv2D",
     "LocalResponseNormalization",
+    "LocallyConnected1D",
+    "LocallyConnected2D",
     "MaskCapsules",
     "Maxout",
     "NeocognitronC",
@@ -46,5 +50,7 @@ __all__ = [
     "RoutedCapsules",
     "ScaledTanh",
     "SqueezeExcite",
+    "TiledConv1D",
+    "TiledConv2D",
     "TrainableSubsampling2D",
 ]

@@ -107,6 +107,18 @@ LAYERS: dict[str, LayerDescriptor] = {
     "LocalResponseNormalization": LayerDescriptor(
         {"size": 3, "alpha": 0.3}, ((2, 3, 4, 7),), ({"size": 2}, {"alpha": 0}, {"beta": "much"}, {"bias": -1})
     ),
+    "LocallyConnected1D": LayerDescriptor(
+        {"filters": 3, "kernel_size": 3, "strides": 2},
+        ((2, 9, 2),),
+        ({"filters": 0}, {"kernel_size": 10}, {"padding": "causal"}),
+        any_size=False,
+    ),
+    "LocallyConnected2D": LayerDescriptor(
+        {"filters": 3, "kernel_size": (3, 2), "padding": "same", "activation": "tanh"},
+        ((2, 4, 5, 2),),
+        ({"filters": 0}, {"kernel_size": 0}, {"strides": (1, 0)}, {"padding": "full"}),
+        any_size=False,
+    ),
     "MaskCapsules": LayerDescriptor({}, ((2, 5, 4), (2, 5))),
     "Maxout": LayerDescriptor({"units": 3, "pieces": 2}, ((2, 4, 5),), ({"units": 0}, {"pieces": 1.5})),
     "NeocognitronC": LayerDescriptor(
@@ -162,6 +174,16 @@ LAYERS: dict[str, LayerDescriptor] = {
     ),
     "ScaledTanh": LayerDescriptor({"amplitude": 2.0, "slope": 0.5}, ((2, 5),), ({"amplitude": 0}, {"slope": -1})),
     "SqueezeExcite": LayerDescriptor({"bottleneck": 2}, ((2, 4, 5, 6),), ({"bottleneck": 1.5},)),
+    "TiledConv1D": LayerDescriptor(
+        {"filters": 3, "kernel_size": 3, "tiles": 2},
+        ((2, 9, 2),),
+        ({"tiles": 0}, {"filters": 0}, {"padding": "causal"}),
+    ),
+    "TiledConv2D": LayerDescriptor(
+        {"filters": 4, "kernel_size": 3, "tiles": (2, 3), "padding": "same", "activation": "tanh"},
+        ((2, 7, 8, 3),),
+        ({"tiles": 0}, {"filters": 0}, {"kernel_size": 0}, {"strides": (1, 0)}, {"padding": "full"}),
+    ),
     "TrainableSubsampling2D": LayerDescriptor(
         {"pool_size": (2, 3), "activation": "tanh"}, ((2, 5, 7, 4),), ({"pool_size": 0}, {"pool_size": (2, 2, 2)})
     ),
