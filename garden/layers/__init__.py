@@ -8,6 +8,8 @@ from garden.layers.channel_shuffle import ChannelShuffle
 from garden.layers.channel_split import ChannelSplit
 from garden.layers.constant_padding import ConstantPadding2D
 from garden.layers.cross_channel_max_pooling import CrossChannelMaxPooling2D
+from garden.layers.deformable_conv import DeformableConv2D
+from garden.layers.dilated_causal_conv import DilatedCausalConv1D
 from garden.layers.dilated_max_pooling import DilatedMaxPooling2D
 from garden.layers.grouped_conv import GroupedConv2D
 from garden.layers.local_response_normalization import LocalResponseNormalization
@@ -32,6 +34,8 @@ __all__ = [
     "ChannelSplit",
     "ConstantPadding2D",
     "CrossChannelMaxPooling2D",
+    "DeformableConv2D",
+    "DilatedCausalConv1D",
     "DilatedMaxPooling2D",
     "GroupedConv2D",
     "LocalResponseNormalization",

@@ -98,6 +98,24 @@ LAYERS: dict[str, LayerDescriptor] = {
         ((2, 4, 5, 6),),
         ({"pieces": 0}, {"pieces": 4}, {"grouping": "random"}),
     ),
+    "DeformableConv2D": LayerDescriptor(
+        {
+            "filters": 5,
+            "kernel_size": (2, 3),
+            "strides": 2,
+            "padding": "same",
+            "deformable_groups": 2,
+            "modulated": True,
+            "activation": "tanh",
+        },
+        ((2, 7, 8, 4),),
+        ({"filters": 0}, {"padding": "causal"}, {"deformable_groups": 3}, {"strides": 0}),
+    ),
+    "DilatedCausalConv1D": LayerDescriptor(
+        {"filters": 4, "kernel_size": 3, "dilation_rate": 2},
+        ((2, 9, 3),),
+        ({"filters": 0}, {"kernel_size": 0}, {"dilation_rate": -1}, {"padding": "same"}, {"groups": 3}),
+    ),
     "DilatedMaxPooling2D": LayerDescriptor(
         {"pool_size": 2, "dilation_rate": 2}, ((2, 7, 6, 3),), ({"pool_size": 0}, {"dilation_rate": (1, 0)})
     ),
