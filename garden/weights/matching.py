@@ -68,7 +68,8 @@ def plan(
 
     Args:
         head_layers: Names of the layers that are new where they do not fit.
-        foreign_names: Our layer names → names in files of other programs.
+        foreign_names: Our layer names → names in files of other programs. "conv2d#3" stands for the fourth of the
+            layers that Keras itself named "conv2d", "conv2d_1" and so on, whatever number it began with.
     Raises: WeightsError, if a tensor outside the head finds none; the sentence names such tensors.
     """
     targets = _targets(model, frozenset(head_layers))
@@ -157,13 +158,26 @@ def _pairs_by_name(
     layers: Mapping[str, list[StoredTensor]],
     foreign_names: Mapping[str, tuple[str, ...]],
 ) -> dict[str, str]:
+    counted = {name.partition("#")[0] for names in foreign_names.values() for name in names if "#" in name}
+    numbered = {f"{base}#{place}": name for base in counted for place, name in enumerate(_numbered(base, layers))}
     pairs = {}
     for target in targets:
         for name in (target.name, *foreign_names.get(target.name, ())):
+            name = numbered.get(name, name)
             if name in layers:
                 pairs[target.name] = name
                 break
     return pairs
+
+
+def _numbered(base: str, names: Iterable[str]) -> list[str]:
+    """Those of the names that are the base or the base and a number, by their numbers.
+
+    Keras numbers layers without names through a whole session, so that only their order says which is which.
+    """
+    found = {name: re.fullmatch(rf"{re.escape(base)}(?:_(\d+))?", name) for name in names}
+    numbers = {name: int(match[1] or 0) for name, match in found.items() if match}
+    return sorted(numbers, key=lambda name: numbers[name])
 
 
 def _pairs_by_order(
@@ -252,9 +266,14 @@ def _fit(target: Target, stored: Sequence[StoredTensor]) -> tuple[list[Assignmen
 
 
 def _other_roles(role: str, index: int) -> tuple[str, ...]:
-    """What else a file may call a variable: PyTorch's name, or its number within the layer."""
-    torch = {"kernel": ("weight",), "gamma": ("weight",), "beta": ("bias",)}.get(role, ())
-    return (*torch, str(index))
+    """What else a file may call a variable: the name in PyTorch or elsewhere, or its number within the layer."""
+    others = {
+        "kernel": ("weight",),
+        "gamma": ("weight",),
+        "beta": ("bias",),
+        "depthwise_kernel": ("kernel",),  # As `split_name` calls it, for layers that have no other kernel.
+    }
+    return (*others.get(role, ()), str(index))
 
 
 def _transform(target: Target, tensor: StoredTensor, shape: tuple[int, ...]) -> tuple[str, Transform] | None:
@@ -281,6 +300,8 @@ def _layout(target: Target, tensor: StoredTensor, shape: tuple[int, ...]) -> tup
     PyTorch's "weight" has outputs before inputs before space; a "kernel" has Keras' order.
     """
     stored = tensor.shape
+    if isinstance(target.layer, keras.layers.Dense) and len(stored) == 4:
+        return _as_dense(tensor)
     if tensor.role != "weight" or len(stored) < 2:
         return _unchanged, stored
     if len(stored) == 2:
@@ -306,6 +327,18 @@ def _layout(target: Target, tensor: StoredTensor, shape: tuple[int, ...]) -> tup
         return lambda array: array.reshape(split).transpose(axes), (*stored[2:], *split[:2])
     axes = (*space, 1, 0)
     return lambda array: array.transpose(axes), tuple(stored[axis] for axis in axes)
+
+
+def _as_dense(tensor: StoredTensor) -> tuple[Transform, tuple[int, ...]]:
+    """A 1×1 convolution on a map of one position, which is what some programs use in place of a dense layer."""
+    height, width, inputs, outputs = tensor.shape
+    if tensor.role == "weight":
+        outputs, inputs, height, width = tensor.shape
+    if (height, width) != (1, 1):
+        return _unchanged, tensor.shape
+    if tensor.role == "weight":
+        return lambda array: array.reshape(outputs, inputs).T, (inputs, outputs)
+    return lambda array: array.reshape(inputs, outputs), (inputs, outputs)
 
 
 def _flattened_map(layer: keras.layers.Layer) -> tuple[int, int, int] | None:
