@@ -10,6 +10,7 @@ import tensorflow as tf
 from garden import architectures
 from garden.errors import ArchitectureError
 from garden.summary import summarize
+from garden.weights import foreign_names
 
 
 def layers_of(network):
@@ -122,3 +123,12 @@ def test_dropout_is_where_the_paper_has_it():
     network = architectures.outline("alexnet")
     assert [layer.name for layer in network.layers if isinstance(layer, keras.layers.Dropout)] == ["drop6", "drop7"]
     assert {network.get_layer(name).rate for name in ("drop6", "drop7")} == {0.5}
+
+
+def test_knows_torchvisions_and_caffes_names():
+    names = foreign_names.names_of("alexnet_one_weird_trick")
+    theirs = [f"features.{place}" for place in (0, 3, 6, 8, 10)] + [f"classifier.{place}" for place in (1, 4, 6)]
+    ours = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "logits"]
+    assert [names[layer][-1] for layer in ours] == theirs
+    # Caffe's other names are ours.
+    assert foreign_names.names_of("alexnet") == {"logits": ("fc8",)}

@@ -9,6 +9,7 @@ import pytest
 from garden import architectures
 from garden.architectures.googlenet import AUXILIARY_LOSS_WEIGHT
 from garden.errors import ArchitectureError
+from garden.weights import foreign_names
 
 
 def test_maps_are_those_of_the_papers_table():
@@ -115,3 +116,17 @@ def test_at_one_pixel_less_than_the_minimum_a_pool_finds_no_window():
     with keras.StatelessScope(initialize_variables=False), pytest.raises(ValueError, match="finds no window"):
         pixels = keras.Input((31, 30, 3))
         entry.builder(entry.variant, pixels, num_classes=None, dropout_rate=0.0, auxiliary_heads=False)
+
+
+def test_knows_caffes_names():
+    names = foreign_names.names_of("googlenet")
+    network = architectures.outline("googlenet", auxiliary_heads=True)
+    assert set(names) == {layer.name for layer in network.layers if layer.weights}
+    for ours, theirs in [
+        ("conv1_7x7_s2", "conv1/7x7_s2"),
+        ("conv2_3x3_reduce", "conv2/3x3_reduce"),
+        ("inception_4e_pool_proj", "inception_4e/pool_proj"),
+        ("loss2_fc", "loss2/fc"),
+        ("logits", "loss3/classifier"),
+    ]:
+        assert names[ours] == (theirs,)
