@@ -40,6 +40,7 @@ ALLOWED = {
         "garden.architectures",
         "garden.data",
         "garden.evaluation",
+        "garden.layers",
         "garden.reports",
         "garden.summary",
         "garden.trained_model",
