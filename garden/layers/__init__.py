@@ -14,6 +14,7 @@ from garden.layers.dilated_max_pooling import DilatedMaxPooling2D
 from garden.layers.grouped_conv import GroupedConv2D
 from garden.layers.local_response_normalization import LocalResponseNormalization
 from garden.layers.locally_connected import LocallyConnected1D, LocallyConnected2D
+from garden.layers.max_pooling_with_switches import MaxPoolingWithSwitches2D
 from garden.layers.maxout import Maxout
 from garden.layers.neocognitron_cells import NeocognitronC, NeocognitronS
 from garden.layers.partially_connected_conv import PartiallyConnectedConv2D
@@ -23,8 +24,10 @@ from garden.layers.roi_align import ROIAlign2D
 from garden.layers.roi_pooling import ROIPooling2D
 from garden.layers.scaled_tanh import ScaledTanh
 from garden.layers.squeeze_excite import SqueezeExcite
+from garden.layers.stochastic_depth import StochasticDepth
 from garden.layers.tiled_conv import TiledConv1D, TiledConv2D
 from garden.layers.trainable_subsampling import TrainableSubsampling2D
+from garden.layers.unpooling import Unpooling2D
 
 __all__ = [
     "CapsuleLengths",
@@ -42,6 +45,7 @@ __all__ = [
     "LocallyConnected1D",
     "LocallyConnected2D",
     "MaskCapsules",
+    "MaxPoolingWithSwitches2D",
     "Maxout",
     "NeocognitronC",
     "NeocognitronS",
@@ -54,7 +58,9 @@ __all__ = [
     "RoutedCapsules",
     "ScaledTanh",
     "SqueezeExcite",
+    "StochasticDepth",
     "TiledConv1D",
     "TiledConv2D",
     "TrainableSubsampling2D",
+    "Unpooling2D",
 ]

@@ -69,6 +69,17 @@ def map_and_regions() -> list[np.ndarray]:
     return [chance.normal(size=(2, 9, 8, 3)).astype(np.float32), regions.astype(np.float32)]
 
 
+def _distinct_numbers() -> list[np.ndarray]:
+    """So far apart that half precision sees the same maxima."""
+    return [np.random.default_rng(3).permutation(2 * 5 * 6 * 3).reshape(2, 5, 6, 3).astype(np.float32)]
+
+
+def _values_and_switches() -> list[np.ndarray]:
+    chance = np.random.default_rng(3)
+    values = chance.normal(size=(2, 2, 3, 2)).astype(np.float32)
+    return [values, chance.integers(0, 5 * 6, values.shape).astype(np.float32)]
+
+
 # Layers that register as `garden>Name`: name → descriptor. One a layer, in alphabetical order.
 LAYERS: dict[str, LayerDescriptor] = {
     "CapsuleLengths": LayerDescriptor(
@@ -138,6 +149,12 @@ LAYERS: dict[str, LayerDescriptor] = {
         any_size=False,
     ),
     "MaskCapsules": LayerDescriptor({}, ((2, 5, 4), (2, 5))),
+    "MaxPoolingWithSwitches2D": LayerDescriptor(
+        {"pool_size": (3, 2), "strides": 2, "padding": "same"},
+        ((2, 5, 6, 3),),
+        ({"pool_size": 0}, {"strides": (1, 2, 3)}, {"padding": "full"}),
+        make_inputs=_distinct_numbers,
+    ),
     "Maxout": LayerDescriptor({"units": 3, "pieces": 2}, ((2, 4, 5),), ({"units": 0}, {"pieces": 1.5})),
     "NeocognitronC": LayerDescriptor(
         {"kernel_size": 3, "strides": 2, "weight": 2.0},
@@ -192,6 +209,7 @@ LAYERS: dict[str, LayerDescriptor] = {
     ),
     "ScaledTanh": LayerDescriptor({"amplitude": 2.0, "slope": 0.5}, ((2, 5),), ({"amplitude": 0}, {"slope": -1})),
     "SqueezeExcite": LayerDescriptor({"bottleneck": 2}, ((2, 4, 5, 6),), ({"bottleneck": 1.5},)),
+    "StochasticDepth": LayerDescriptor({"drop_rate": 0.3}, ((2, 4, 5, 3),), ({"drop_rate": 1}, {"drop_rate": -0.1})),
     "TiledConv1D": LayerDescriptor(
         {"filters": 3, "kernel_size": 3, "tiles": 2},
         ((2, 9, 2),),
@@ -204,6 +222,12 @@ LAYERS: dict[str, LayerDescriptor] = {
     ),
     "TrainableSubsampling2D": LayerDescriptor(
         {"pool_size": (2, 3), "activation": "tanh"}, ((2, 5, 7, 4),), ({"pool_size": 0}, {"pool_size": (2, 2, 2)})
+    ),
+    "Unpooling2D": LayerDescriptor(
+        {"pool_size": (3, 2), "strides": (2, 2)},
+        ((2, 2, 3, 2), (2, 2, 3, 2)),
+        ({"pool_size": 0}, {"strides": 1.5}),
+        make_inputs=_values_and_switches,
     ),
 }
 
