@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fnmatch
+import re
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
@@ -55,6 +56,11 @@ class PublishedError:
     per_cent: float
     where: str
     measures: str = "top-1, ImageNet validation, one crop"
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it counts what most sources count, so that it can stand beside theirs."""
+        return self.measures == PublishedError.measures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,25 +233,114 @@ def get(name: str) -> Architecture:
     Raises: ArchitectureError, if there is none; the sentence names close ones.
     """
     if name not in _ENTRIES:
-        close = difflib.get_close_matches(str(name), _ENTRIES, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(close)}? " if close else ""
-        raise ArchitectureError(f"There is no architecture named {name!r}. {hint}`garden list` prints all names.")
+        raise ArchitectureError(
+            f"There is no architecture named {name!r}. {_hint(str(name))}`garden list` prints all names."
+        )
     return _ENTRIES[name]
 
 
+def _hint(name: str) -> str:
+    """A sentence with the names that somebody who wrote `name` may have meant, with a space after it, or nothing."""
+    wanted = _plain(name)
+    families = {_plain(entry.family): entry.family for entry in _ENTRIES.values()}
+    same = [known for known in names() if _plain(known) == wanted]
+    members = [known for known in names() if _ENTRIES[known].family == families.get(wanted)]
+    if not same and len(members) > 3:
+        more = f" and {len(members) - 6} more" if len(members) > 6 else ""
+        return f"{families[wanted]} is a family of {', '.join(members[:6])}{more}. "
+    plain = {_plain(known): known for known in names()}
+    # Somebody who writes more or less of a name than there is knows how it begins.
+    begins = [plain[key] for key in sorted(plain, key=lambda key: (len(key), key)) if key.startswith(wanted)]
+    longer = [plain[key] for key in sorted(plain, key=len, reverse=True) if wanted.startswith(key)]
+    alike = [plain[key] for key in difflib.get_close_matches(wanted, plain, n=3, cutoff=0.6)]
+    close = same or members or (begins if wanted else []) or list(dict.fromkeys([*longer[:1], *alike]))
+    return f"Did you mean {' or '.join(close[:3])}? " if close else ""
+
+
+def _plain(name: str) -> str:
+    """A name without what people write differently: capitals, hyphens, underscores, dots, spaces."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+# What a list can be sorted by → the key; entries of which it is not known come last.
+_ORDERS: dict[str, Callable[[Architecture], Any]] = {
+    "name": lambda entry: entry.name,
+    "year": lambda entry: entry.year,
+    "parameters": lambda entry: entry.num_parameters,
+    "macs": lambda entry: entry.macs,
+    # Errors on other pictures, or of other kinds, are no matter of more or less: they come after ImageNet's.
+    "error": lambda entry: _order_of_error(entry.published_error),
+}
+ORDERS = tuple(_ORDERS)
+
+
+def _order_of_error(error: PublishedError | None) -> tuple[Any, ...]:
+    return (2, "", 0.0) if error is None else (int(not error.is_usual), error.measures, error.per_cent)
+
+
 def list_architectures(
-    pattern: str = "*", *, task: str | None = None, max_parameters: float | None = None
+    pattern: str = "*",
+    *,
+    family: str | None = None,
+    task: str | None = None,
+    year: int | tuple[int, int] | None = None,
+    min_parameters: float | None = None,
+    max_parameters: float | None = None,
+    max_macs: float | None = None,
+    input_size: int | None = None,
+    max_input_size: int | None = None,
+    pretrained: bool | None = None,
+    output_stride: int | None = None,
+    sort: str = "name",
 ) -> list[str]:
-    """Names of the entries that fit, sorted.
+    """Names of the entries that fit all that is given.
 
     Args:
         pattern: Shell pattern on the name, such as "mobilenet*".
+        family: Only entries of this family, such as "resnet".
         task: Only entries that answer this, such as "classify".
-        max_parameters: Only entries with at most so many trainable parameters.
+        year: Only entries that appeared in this year, or from the first to the last of two years.
+        min_parameters: Only entries with at least so many trainable parameters.
+        max_parameters: Only entries with at most so many.
+        max_macs: Only entries with at most so many multiply-adds an image, at the input size that they have.
+        input_size: Only entries whose input is so many pixels high and wide.
+        max_input_size: Only entries whose input is at most so many pixels high and wide.
+        pretrained: True for entries that have pretrained weights in the catalogue, False for the others.
+        output_stride: Only entries whose last map has one position every so many pixels, by itself or with the
+            option `output_stride`.
+        sort: "name", "year", "parameters", "macs" or "error": smallest first.
+    Raises:
+        ArchitectureError: there is no such family.
+        ValueError: `sort` is none of the above, or the years are in the wrong order.
     """
-    entries = (_ENTRIES[name] for name in names() if fnmatch.fnmatchcase(name, pattern))
-    return [
-        entry.name
-        for entry in entries
-        if (task is None or entry.task == task) and (max_parameters is None or entry.num_parameters <= max_parameters)
-    ]
+    if sort not in _ORDERS:
+        raise ValueError(f"`sort` must be one of {', '.join(map(repr, _ORDERS))}. Received: sort={sort!r}.")
+    families = sorted({entry.family for entry in _ENTRIES.values()})
+    if family is not None and family not in families:
+        close = difflib.get_close_matches(_plain(family), families, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(families)}."
+        raise ArchitectureError(f"There is no family named {family!r}. {hint}")
+    first, last = year if isinstance(year, tuple) else (year, year)
+    if first is not None and last is not None and first > last:
+        raise ValueError(f"`year` must be a year or two in their order. Received: year={year!r}.")
+
+    def fits(entry: Architecture) -> bool:
+        size = entry.image_spec.height, entry.image_spec.width
+        strides = {entry.endpoints[-1].stride, *entry.options.get("output_stride", ())}
+        return (
+            fnmatch.fnmatchcase(entry.name, pattern)
+            and (family is None or entry.family == family)
+            and (task is None or entry.task == task)
+            and (first is None or entry.year >= first)
+            and (last is None or entry.year <= last)
+            and (min_parameters is None or entry.num_parameters >= min_parameters)
+            and (max_parameters is None or entry.num_parameters <= max_parameters)
+            and (max_macs is None or entry.macs <= max_macs)
+            and (input_size is None or size == (input_size, input_size))
+            and (max_input_size is None or max(size) <= max_input_size)
+            and (pretrained is None or bool(entry.pretrained) == pretrained)
+            and (output_stride is None or output_stride in strides)
+        )
+
+    fitting = [_ENTRIES[name] for name in names() if fits(_ENTRIES[name])]
+    return [entry.name for entry in sorted(fitting, key=_ORDERS[sort])]
