@@ -58,6 +58,34 @@ def postactivated(
     }
 
 
+def preactivated(
+    blocks: Iterable[ResidualBlock], *, keras_names: bool = False, stem: Mapping[str, str] | None = None
+) -> Names:
+    """Our layer names → theirs, for blocks that are activated before their convolutions.
+
+    Args:
+        keras_names: Whether keras.applications has this very network; else it is one of pytorchcv.
+        stem: The layers before the blocks → their names in pytorchcv.
+    """
+    names = {"logits": "predictions" if keras_names else "output"}
+    if keras_names:
+        names |= {"conv1": "conv1_conv", "post_bn": "post_bn"}
+    else:
+        names |= stem or {"conv1": "features.init_block.conv", "conv1_bn": "features.init_block.bn"}
+        names["post_bn"] = "features.post_activ.bn"
+    for block in blocks:
+        ours, in_keras, _, in_pytorchcv = _prefixes(block)
+        for number in range(1, len(block.convolutions) + 1):
+            # keras.applications counts the normalizations after convolutions, we those before.
+            bn_in_keras = f"{in_keras}_{number - 1}_bn" if number > 1 else f"{in_keras}_preact_bn"
+            in_pytorchcv_unit = f"{in_pytorchcv}.body.conv{number}"
+            names[f"{ours}_bn{number}"] = bn_in_keras if keras_names else f"{in_pytorchcv_unit}.bn"
+            names[f"{ours}_conv{number}"] = f"{in_keras}_{number}_conv" if keras_names else f"{in_pytorchcv_unit}.conv"
+        if block.shortcut == "projection":
+            names[f"{ours}_shortcut_conv"] = f"{in_keras}_0_conv" if keras_names else f"{in_pytorchcv}.identity_conv"
+    return {ours: (theirs,) for ours, theirs in names.items()}
+
+
 def _prefixes(block: ResidualBlock) -> tuple[str, str, str, str]:
     stage, number = (int(part[5:]) for part in block.name.split("_"))
     return (

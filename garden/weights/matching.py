@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from garden.errors import WeightsError
-from garden.weights import report
+from garden.weights import bias_folding, report
 from garden.weights.report import TensorRecord
 from garden.weights.tensor_files import StoredTensor, TensorFile
 
@@ -100,7 +100,10 @@ def plan(
             misfits.extend(f"{name} {report.shape_text(shapes[name])} ({reason})" for name, reason in why.items())
     if misfits:
         raise WeightsError(_misfit_sentence(model, file, misfits, sum(len(target.roles) for target in targets)))
-    used = {id(assignment.stored) for assignment in assignments}
+    partners = [(target.layer, layers.get(pairs.get(target.name, ""), [])) for target in targets]
+    assignments, folded = bias_folding.fold(assignments, partners)
+    records.extend(folded.values())
+    used = {*(id(assignment.stored) for assignment in assignments), *folded}
     records.extend(
         TensorRecord(report.LEFT_OUT, stored_name=tensor.name, stored_shape=tensor.shape, reason=_why_left(tensor))
         for tensor in file.tensors

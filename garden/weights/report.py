@@ -8,6 +8,7 @@ MATCHED = "matched"
 TRANSPOSED = "transposed"
 ADAPTED = "adapted"
 INITIALISED = "initialised anew"
+FOLDED = "folded"
 LEFT_OUT = "left out"
 
 
@@ -16,8 +17,8 @@ class TensorRecord:
     """What became of one tensor.
 
     Args:
-        fate: "matched", "transposed", "adapted", "initialised anew" or "left out".
-        name: Ours, "layer/role"; "" for a tensor of the file that was left out.
+        fate: "matched", "transposed", "adapted", "initialised anew", "folded" or "left out".
+        name: Ours, "layer/role"; "" for a tensor of the file that was folded or left out.
         shape: Ours.
         stored_name: The file's; "" for a tensor of ours that was initialised anew.
         stored_shape: The file's.
@@ -37,7 +38,7 @@ class WeightsReport:
     """What became of every tensor; `str` makes a table.
 
     Args:
-        records: One for each tensor of the network, in its order, then one for each that was left out.
+        records: One for each tensor of the network, in its order, then one for each further one of the file.
         source: The file, or the package and the file in it.
         sha256: Hash of the file.
         notes: Sentences on what a user of the network must know, such as a changed meaning of its input.
@@ -72,6 +73,11 @@ class WeightsReport:
         return self._with(INITIALISED)
 
     @property
+    def folded(self) -> tuple[TensorRecord, ...]:
+        """The file's biases that went into moving means."""
+        return self._with(FOLDED)
+
+    @property
     def left_out(self) -> tuple[TensorRecord, ...]:
         """The file's that went nowhere."""
         return self._with(LEFT_OUT)
@@ -79,7 +85,7 @@ class WeightsReport:
     @property
     def summary(self) -> str:
         """One line with the counts."""
-        fates = (MATCHED, TRANSPOSED, ADAPTED, INITIALISED, LEFT_OUT)
+        fates = (MATCHED, TRANSPOSED, ADAPTED, INITIALISED, FOLDED, LEFT_OUT)
         counts = [f"{len(self._with(fate))} {fate}" for fate in fates if self._with(fate)]
         return f"{self.source}: tensors {', '.join(counts)}"
 
