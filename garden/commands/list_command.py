@@ -43,15 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-macs", metavar="N", type=_count, help="only networks with at most N multiply-adds an image, such as 1G"
     )
     parser.add_argument(
-        "--input-size", metavar="PIXELS", type=_size, help="only networks whose input is so high and wide, such as 224"
+        "--input-size", metavar="PIXELS", type=pixels, help="only networks whose input is so high and wide, such as 224"
     )
     parser.add_argument(
-        "--max-input-size", metavar="PIXELS", type=_size, help="only networks whose input is at most so high and wide"
+        "--max-input-size", metavar="PIXELS", type=pixels, help="only networks whose input is at most so high and wide"
     )
     parser.add_argument(
         "--output-stride",
         metavar="PIXELS",
-        type=_size,
+        type=pixels,
         help="only networks that can have one position of the last map every so many pixels, such as 8",
     )
     parser.add_argument(
@@ -70,7 +70,8 @@ def _count(text: str) -> float:
     return float(match[1]) * _UNITS[match[2].upper()]
 
 
-def _size(text: str) -> int:
+def pixels(text: str) -> int:
+    """A number of pixels on the command line."""
     if not re.fullmatch(r"0*[1-9]\d{0,5}", text.strip()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels, such as 224")
     return int(text)
