@@ -56,21 +56,22 @@ class Branch:
     fork: tuple[Convolution, ...] = ()
 
     def named_steps(self, module: str) -> Iterator[tuple[str, Convolution | Pool]]:
-        """Each step and the name of its layer in the module of that name; the fork's last."""
+        """Each step before the fork and the name of its layer in the module of that name."""
         convolutions = [step for step in self.steps if isinstance(step, Convolution)]
-        reduces = len(convolutions) + len(self.fork) > 1 and convolutions[0].kernel_size == (1, 1)
+        projects = isinstance(self.steps[0], Pool)
+        reduces = not projects and len(convolutions) + len(self.fork) > 1 and convolutions[0].kernel_size == (1, 1)
         many = len(convolutions) - reduces > 1
-        number = 0
+        number = 0 if reduces else 1
         for step in self.steps:
             if isinstance(step, Pool):
                 yield f"{module}_{self.name}", step
-            elif isinstance(self.steps[0], Pool):
-                yield f"{module}_{self.name}_project", step
-            elif reduces and step is convolutions[0]:
-                yield f"{module}_{self.name}_reduce", step
-            else:
-                number += 1
-                yield f"{module}_{self.name}" + (f"_{number}" if many else ""), step
+                continue
+            part = "_project" if projects else "_reduce" if number == 0 else f"_{number}" if many else ""
+            yield f"{module}_{self.name}{part}", step
+            number += 1
+
+    def named_fork(self, module: str) -> Iterator[tuple[str, Convolution]]:
+        """The same for the convolutions of the fork."""
         for step in self.fork:
             height, width = step.kernel_size
             yield f"{module}_{self.name}_{height}x{width}", step
@@ -97,7 +98,7 @@ class Style:
 def convolution_names(module: str, branches: Sequence[Branch]) -> Iterator[str]:
     """Names of a module's convolutions, branch by branch."""
     for branch in branches:
-        for name, step in branch.named_steps(module):
+        for name, step in (*branch.named_steps(module), *branch.named_fork(module)):
             if isinstance(step, Convolution):
                 yield name
 
@@ -143,14 +144,9 @@ def inception_module(x: keras.KerasTensor, name: str, branches: Sequence[Branch]
     """All branches on the same map, their channels one after the other: last layer `name_concat`."""
     outputs = []
     for branch in branches:
-        before_fork = x
-        forked = []
+        y = x
         for layer_name, step in branch.named_steps(name):
-            if step in branch.fork:
-                forked.append(convolve(before_fork, layer_name, step, style))
-            elif isinstance(step, Pool):
-                before_fork = pool(before_fork, layer_name, step, style)
-            else:
-                before_fork = convolve(before_fork, layer_name, step, style)
-        outputs.extend(forked or [before_fork])
+            y = pool(y, layer_name, step, style) if isinstance(step, Pool) else convolve(y, layer_name, step, style)
+        forked = [convolve(y, layer_name, step, style) for layer_name, step in branch.named_fork(name)]
+        outputs.extend(forked or [y])
     return keras.layers.Concatenate(name=f"{name}_concat")(outputs)

@@ -176,7 +176,8 @@ _VERSION_2: tuple[tuple[str, Convolution | Pool] | _Plain | _Residual, ...] = (
     ("conv6", Convolution(1536)),
 )
 
-# Parameters: trainable, 1000 classes; the module's last convolutions carry biases. The variant "facenet" is the one
+# Parameters: trainable, 1000 classes; the modules' last convolutions carry biases, and
+# version 2's normalizations no gamma, as in keras.applications. The variant "facenet" is the one
 # that became known for faces: a sixth module C, linear, and a bottleneck of 512 numbers before the classes.
 # The error of version 2 is that of the authors' checkpoint, since it is their code's network
 # (https://github.com/tensorflow/models/tree/master/research/slim); the paper says 19.9 of the network of its figures.

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from garden import architectures
+from garden.summary import summarize
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +50,10 @@ def test_no_infinity_of_the_padding_hinders_saving(tmp_path):
     pixels = np.random.default_rng(1).normal(size=(1, 7, 7, 3)).astype(np.float32)
     np.testing.assert_array_equal(again(pixels), model(pixels))
     assert np.isfinite(model(pixels)).all()
+
+
+def test_it_costs_what_the_network_of_keras_applications_costs():
+    with keras.StatelessScope(initialize_variables=False):
+        theirs = summarize(keras.applications.Xception(weights=None))
+    ours = summarize(architectures.outline("xception"))
+    assert (ours.macs, ours.parameters) == (theirs.macs, theirs.parameters)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from pathlib import Path
 
 oracles = sys.modules["parity_oracles"]
 
@@ -46,27 +44,14 @@ def _our_name(weight: str) -> str:
     return layer.replace("3x3", module) if module == "conv2" else f"{module}_{layer}"
 
 
-def pytorchcv_difference() -> float:
-    """Its own PyTorch file, read by our `load_weights`."""
+def _pool_any_map(network) -> None:
+    """Their last pool is as large as the last map of the usual size."""
     import torch
-    from pytorchcv.models.bninception import bninception
 
-    from garden import architectures, weights
-
-    theirs = bninception(num_classes=50)
-    # Their last pool is as large as the last map of the usual size.
-    theirs.features.final_pool = torch.nn.AdaptiveAvgPool2d(1)
-    oracles.randomize_torch(theirs)
-    ours = architectures.build("inception_v2_caffe", num_classes=50, input_shape=(96, 96, 3))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "theirs.pth"
-        torch.save(theirs.state_dict(), path)
-        weights.load_weights(ours, path, architecture=architectures.get("inception_v2_caffe"))
-    pixels = oracles.random_pixels((96, 96, 3))
-    return oracles.relative_difference(ours(pixels), oracles.run_torch(theirs, pixels))
+    network.features.final_pool = torch.nn.AdaptiveAvgPool2d(1)
 
 
 CASES = [
     oracles.ParityCase("inception_v2", "light_inception_v2 in onnxruntime", "onnx", onnx_difference),
-    oracles.ParityCase("inception_v2_caffe", "pytorchcv bninception", "pytorchcv", pytorchcv_difference),
+    oracles.pytorchcv_file_case("inception_v2_caffe", "bninception.bninception", size=96, adapt=_pool_any_map),
 ]
