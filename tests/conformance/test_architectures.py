@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -20,6 +22,8 @@ SMALLEST_OF_FAMILY = {
     for name in sorted(NAMES, key=lambda name: -architectures.get(name).num_parameters)
 }
 ONE_A_FAMILY = sorted(SMALLEST_OF_FAMILY.values())
+_FIELDS = Path(__file__).parents[2] / "docs" / "receptive_fields.json"
+CATALOGUED_FIELDS = json.loads(_FIELDS.read_text(encoding="utf-8")) if _FIELDS.is_file() else {}
 # The smallest of each family in every run, the rest where there is time.
 SMALL_OR_SLOW = [name if name in ONE_A_FAMILY else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 
@@ -104,6 +108,15 @@ def test_endpoints_are_cuts_in_order_with_the_stride_they_say(name):
     assert facts(name).places_around == ()
     for endpoint in entry.endpoints:
         assert summary.row(endpoint.name).stride == (endpoint.stride,) * 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_catalogue_says_what_its_endpoints_see(name):
+    said = CATALOGUED_FIELDS.get(name)
+    if said is None or set(said) != {endpoint.name for endpoint in architectures.get(name).endpoints}:
+        pytest.skip("the catalogue page is stale, which is another test's to say")
+    seen = {place: facts(name).summary.row(place).receptive_field for place in said}
+    assert said == {place: "×".join(map(str, dict.fromkeys(sides or ("all",)))) for place, sides in seen.items()}
 
 
 @pytest.mark.parametrize("name", NAMES)
