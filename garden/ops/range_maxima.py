@@ -37,63 +37,91 @@ def powers_of_two(lengths: Any) -> Any:
     return tf.reduce_sum(tf.cast(lengths[..., None] >= [2**k for k in range(1, 31)], tf.int32), axis=-1)
 
 
-def range_maxima(x: Any, axis: int, num_levels: Any) -> Any:
-    """Largest values over 1, 2, 4, … neighbours along an axis.
-
-    Args:
-        x: Tensor.
-        axis: Along which, counted from the front.
-        num_levels: How many powers of two: an int, or an int32 tensor where only the data tells.
-    Returns: `(num_levels, *x.shape)`. Entry `[k, …, i, …]` is the largest of the `2 ** k` values from `i` on, and
-        means nothing where they would leave the tensor.
-    """
-    before = (slice(None),) * axis
-
-    def doubled(largest: Any, step: Any) -> Any:
-        pairs = tf.maximum(largest[(*before, slice(None, -step))], largest[(*before, slice(step, None))])
-        # The last ones have no partner, and nobody asks for them.
-        return tf.concat([pairs, largest[(*before, slice(-step, None))]], axis)
-
-    if isinstance(num_levels, int):
-        levels = [x]
-        for level in range(num_levels - 1):
-            levels.append(doubled(levels[-1], 2**level))
-        return tf.stack(levels)
-
-    def body(level: Any, largest: Any, found: Any) -> tuple[Any, Any, Any]:
-        largest = tf.ensure_shape(doubled(largest, tf.bitwise.left_shift(1, level - 1)), x.shape)
-        return level + 1, largest, found.write(level, largest)
-
-    found = tf.TensorArray(x.dtype, size=num_levels, element_shape=x.shape).write(0, x)
-    *_, found = tf.while_loop(lambda level, *_: level < num_levels, body, (1, x, found))
-    return found.stack()
-
-
 class RectangleMaxima:
     """A table of range maxima of a batch of maps.
 
+    Level `(a, b)` of the table has, for each cell, the largest value of the `2 ** a` rows and `2 ** b` columns
+    from there on. The maps lie in it cell after cell, so that a neighbour is a shift of the whole, and a level is
+    made by one pass over memory. Where a rectangle would leave its map, an entry means nothing, and nobody asks.
+
     Args:
         x: `(batch, height, width, channels)`, the number of channels known.
-        num_levels: How many powers of two reach the tallest and the widest rectangle, as in `range_maxima`.
+        num_levels: How many powers of two reach the tallest and the widest rectangle, 1 at least: two ints, or
+            two int32 tensors where only the data tells.
         empty: What an empty rectangle gives, a scalar of `x`'s type.
     """
 
     def __init__(self, x: Any, num_levels: tuple[Any, Any], empty: Any) -> None:
-        self._num_levels = num_levels
-        self._batch, self._height, self._width, _ = tf.unstack(tf.shape(x))
-        channels = x.shape[3]
-        table = tf.reshape(range_maxima(range_maxima(x, 1, num_levels[0]), 3, num_levels[1]), (-1, channels))
-        self._rows = tf.concat([table, tf.fill((1, channels), empty)], axis=0)
+        batch, self._height, self._width, _ = tf.unstack(tf.shape(x))
+        self._num_columns = num_levels[1]
+        cells = tf.reshape(x, (-1, x.shape[3]))
+        rows_down = tf.bitwise.left_shift(1, tf.range(num_levels[0])) - 1
+        cells_across = tf.bitwise.left_shift(1, tf.range(num_levels[1])) - 1
+        sizes = batch * self._height * self._width - (rows_down * self._width)[:, None] - cells_across
+        self._starts = tf.cumsum(tf.reshape(sizes, (-1,)), exclusive=True)
+        self._nothing = tf.reduce_sum(sizes)
+        nothing = tf.fill((1, x.shape[3]), empty)
+        if isinstance(num_levels[0], int) and isinstance(num_levels[1], int):
+            self._rows = tf.concat([*_levels(cells, self._width, *num_levels), nothing], axis=0)
+        else:
+            self._rows = tf.concat([_levels_by_loop(cells, self._width, *num_levels), nothing], axis=0)
 
     def largest(self, rectangles: Rectangles) -> Any:
         """Channel by channel, the largest values: `(*rectangles, channels)`."""
         top, bottom, left, right = rectangles.top, rectangles.bottom, rectangles.left, rectangles.right
         level_y, level_x = powers_of_two(bottom - top), powers_of_two(right - left)
-        plane = ((level_x * self._num_levels[0] + level_y) * self._batch + rectangles.image) * self._height
+        start = tf.gather(self._starts, level_y * self._num_columns + level_x)
         some = tf.logical_and(bottom > top, right > left)
-        parts = [
-            tf.gather(self._rows, tf.where(some, (plane + y) * self._width + x, tf.shape(self._rows)[0] - 1))
-            for y in (top, bottom - tf.bitwise.left_shift(1, level_y))
-            for x in (left, right - tf.bitwise.left_shift(1, level_x))
-        ]
+        parts = []
+        for y in (top, bottom - tf.bitwise.left_shift(1, level_y)):
+            for x in (left, right - tf.bitwise.left_shift(1, level_x)):
+                cell = (rectangles.image * self._height + y) * self._width + x
+                parts.append(tf.gather(self._rows, tf.where(some, start + cell, self._nothing)))
         return tf.maximum(tf.maximum(parts[0], parts[1]), tf.maximum(parts[2], parts[3]))
+
+
+def _larger(cells: Any, distance: Any) -> Any:
+    """The larger of each cell and the one `distance` cells on."""
+    return tf.maximum(cells[:-distance], cells[distance:])
+
+
+def _levels(cells: Any, width: Any, num_tall: int, num_wide: int) -> list[Any]:
+    """All levels, of ever fewer cells, the wider ones after the narrower, the taller ones last."""
+    levels: list[Any] = []
+    for tall in range(num_tall):
+        levels.append(_larger(levels[-num_wide], 2 ** (tall - 1) * width) if tall else cells)
+        for wide in range(1, num_wide):
+            levels.append(_larger(levels[-1], 2 ** (wide - 1)))
+    return levels
+
+
+def _levels_by_loop(cells: Any, width: Any, num_tall: Any, num_wide: Any) -> Any:
+    """The same, one after the other in one tensor."""
+    unknown = tf.TensorShape((None, cells.shape[1]))
+
+    def wider(wide: Any, start: Any, largest: Any, found: Any) -> Any:
+        largest = _larger(largest, tf.bitwise.left_shift(1, wide - 1))
+        return wide + 1, start, largest, found.write(start + wide, largest)
+
+    def taller(tall: Any, largest: Any, found: Any) -> Any:
+        start = tall * num_wide
+        found = found.write(start, largest)
+        *_, found = tf.while_loop(
+            lambda wide, *_: wide < num_wide,
+            wider,
+            (1, start, largest, found),
+            shape_invariants=(tf.TensorShape(()), tf.TensorShape(()), unknown, tf.TensorShape(None)),
+        )
+        step = tf.bitwise.left_shift(1, tall) * width
+        # After the last one there is no taller one.
+        largest = tf.cond(tall + 1 < num_tall, lambda: _larger(largest, step), lambda: largest)
+        return tall + 1, largest, found
+
+    found = tf.TensorArray(cells.dtype, size=num_tall * num_wide, element_shape=unknown, infer_shape=False)
+    *_, found = tf.while_loop(
+        lambda tall, *_: tall < num_tall,
+        taller,
+        (0, cells, found),
+        shape_invariants=(tf.TensorShape(()), unknown, tf.TensorShape(None)),
+    )
+    return tf.ensure_shape(found.concat(), unknown)

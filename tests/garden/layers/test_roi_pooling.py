@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from garden.export import graph_rules
+from garden.export.saved_model_session import SavedModelSession
 from garden.layers import ROIPooling2D
 
 # "Region of interest pooling explained", 8 x 8: the region of columns 0-6 and rows 3-7, in 2 x 2 parts.
@@ -249,3 +251,22 @@ def test_inputs_that_are_no_map_with_regions_are_refused(shapes):
     inputs = [keras.Input(batch_shape=shape) for shape in shapes] if isinstance(shapes, list) else keras.Input(shapes)
     with pytest.raises(ValueError, match=r"The input must be a list of a map, .* and regions, \(batch, regions, 4\)"):
         ROIPooling2D(2)(inputs)
+
+
+def test_a_server_pools_maps_of_any_size_and_regions_of_any_size(tmp_path):
+    inputs = [keras.Input((None, None, 2), name="features"), keras.Input((None, 4), name="regions")]
+    model = keras.Model(inputs, ROIPooling2D((3, 2))(inputs))
+    specs = {
+        "features": tf.TensorSpec((None, None, None, 2), name="features"),
+        "regions": tf.TensorSpec((None, None, 4), name="regions"),
+    }
+    pool = tf.function(lambda features, regions: {"pooled": model([features, regions])})
+    tf.saved_model.save(tf.Module(), tmp_path, signatures=pool.get_concrete_function(**specs))
+    assert graph_rules.broken_rules(graph_rules.read_meta_graph(tmp_path)) == []
+    chance = np.random.default_rng(5)
+    with SavedModelSession(tmp_path) as session:
+        for height, width in ((5, 31), (1, 1), (20, 3)):
+            features = chance.normal(size=(2, height, width, 2)).astype(np.float32)
+            regions = np.array([[[0, 0, 2, 2], [-50, -50, 50, 50]], [[1, 1, 30, 20], [9, 9, 9, 9]]], np.float32)
+            answer = session.run("serving_default", {"features": features, "regions": regions})["pooled"]
+            np.testing.assert_array_equal(answer, loop(features, regions, (3, 2), 1.0)[0])
