@@ -49,13 +49,41 @@ class _Box:
 
 
 @dataclasses.dataclass(frozen=True)
+class DrawnBox:
+    """What is written into a box.
+
+    Args:
+        kind: A key of `COLOURS`.
+        name: Of its main layer.
+        text: The output's shape and what is done, in short.
+        facts: All of its layers, one a line; shown where one points at it.
+        is_endpoint: Whether the network can be cut after it.
+    """
+
+    kind: str
+    name: str
+    text: str
+    facts: str
+    is_endpoint: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """Rows whose maps have one stride, from `first` to `last`."""
+
+    first: int
+    last: int
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Graph:
     """A network's graph, laid out; `svg` and `png` draw it."""
 
     title: str
     subtitle: str
-    boxes: tuple[tuple[str, str, str, str, bool], ...]  # kind, name, text, what pointing at it shows, endpoint
-    bands: tuple[tuple[int, int, str], ...]  # first row, last row, label
+    boxes: tuple[DrawnBox, ...]
+    bands: tuple[Band, ...]
     layout: Layout
 
 
@@ -93,7 +121,7 @@ def graph_of(model: Any, summary: Any, endpoints: Mapping[str, int] | None = Non
     layout = graph_layout.lay_out(len(boxes), edges)
     rows = {row.name: row for row in summary.rows}
     described = tuple(
-        (
+        DrawnBox(
             _kind(box.title),
             box.title.operation.name,
             _text(box),
@@ -207,7 +235,7 @@ def _facts(node: Any, rows: Mapping[str, Any]) -> str:
     return f"{name} ({row.kind}): {', '.join(parts)}"
 
 
-def _bands(boxes: list[_Box], layout: Layout, endpoints: Mapping[str, int]) -> tuple[tuple[int, int, str], ...]:
+def _bands(boxes: list[_Box], layout: Layout, endpoints: Mapping[str, int]) -> tuple[Band, ...]:
     """Rows of one stride: they end with the last endpoint that has it."""
     last: dict[int, tuple[int, str]] = {}
     for place, box in enumerate(boxes):
@@ -219,7 +247,7 @@ def _bands(boxes: list[_Box], layout: Layout, endpoints: Mapping[str, int]) -> t
     for stride in sorted(last):
         row, size = last[stride]
         if row >= first:
-            bands.append((first, row, f"stride {stride}\n{size}"))
+            bands.append(Band(first, row, f"stride {stride}\n{size}"))
             first = row + 1
     return tuple(bands)
 
@@ -234,6 +262,13 @@ def _place(graph: Graph) -> tuple[float, float, float, float]:
     left = _MARGIN + (_LABEL_WIDTH if graph.bands else 0.0)
     width = max(left + graph.layout.width + _MARGIN, 560.0)
     return width, _HEADER_HEIGHT + graph.layout.height + _MARGIN, left, _HEADER_HEIGHT
+
+
+def _corner(graph: Graph, place: int) -> tuple[float, float]:
+    """Upper left corner of a box in the drawing."""
+    _, _, left, top = _place(graph)
+    x, y = graph.layout.centres[place]
+    return x + left - BOX_WIDTH / 2, y + top - BOX_HEIGHT / 2
 
 
 def svg(graph: Graph) -> str:
@@ -253,33 +288,33 @@ def svg(graph: Graph) -> str:
         parts.append(f'<rect x="{x:g}" y="54" width="12" height="12" rx="2" fill="{fill}" stroke="{line}"/>')
         parts.append(f'<text x="{x + 17:g}" y="64">{kind}</text>')
         x += 40 + 6.2 * len(kind)
-    if any(box[-1] for box in graph.boxes):
+    if any(box.is_endpoint for box in graph.boxes):
         parts.append(f'<text x="{x:g}" y="64">bold: can be cut here</text>')
-    for place, (first, last, label) in enumerate(graph.bands):
-        y, tall = top + first * ROW_HEIGHT, (last - first + 1) * ROW_HEIGHT
+    for place, band in enumerate(graph.bands):
+        y, tall = top + band.first * ROW_HEIGHT, (band.last - band.first + 1) * ROW_HEIGHT
         shade = "#f6f7f9" if place % 2 == 0 else "#ffffff"
         parts.append(f'<rect x="0" y="{y:g}" width="100%" height="{tall:g}" fill="{shade}"/>')
-        for line_number, line in enumerate(label.split("\n")):
+        for line_number, line in enumerate(band.label.split("\n")):
             parts.append(f'<text x="{_MARGIN}" y="{y + 24 + 14 * line_number:g}" fill="#555555">{line}</text>')
     for points in graph.layout.lines.values():
         parts.append(f'<path d="{_path(points, left, top)}" fill="none" stroke="#8a8a8a" stroke-width="1.2"/>')
         parts.append(_arrow(points[-1], left, top))
-    for box, (kind, name, text, facts, endpoint) in enumerate(graph.boxes):
-        fill, line = COLOURS[kind]
-        x, y = graph.layout.centres[box][0] + left - BOX_WIDTH / 2, graph.layout.centres[box][1] + top - BOX_HEIGHT / 2
+    for place, box in enumerate(graph.boxes):
+        fill, line = COLOURS[box.kind]
+        x, y = _corner(graph, place)
         parts.append(
-            f"<g><title>{html.escape(facts)}</title>"
+            f"<g><title>{html.escape(box.facts)}</title>"
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{BOX_WIDTH:g}" height="{BOX_HEIGHT:g}" rx="5" fill="{fill}" '
-            f'stroke="{line}" stroke-width="{2.6 if endpoint else 1}"/>'
+            f'stroke="{line}" stroke-width="{2.6 if box.is_endpoint else 1}"/>'
             f'<text x="{x + 8:.1f}" y="{y + 16:.1f}" font-size="{_NAME_SIZE:g}" font-weight="bold">'
-            f"{html.escape(_shortened(name, _NAME_SIZE * 1.08))}</text>"
-            f'<text x="{x + 8:.1f}" y="{y + 30:.1f}">{html.escape(_shortened(text, _TEXT_SIZE))}</text></g>'
+            f"{html.escape(_shortened(box.name, _NAME_SIZE * 1.08))}</text>"
+            f'<text x="{x + 8:.1f}" y="{y + 30:.1f}">{html.escape(_shortened(box.text, _TEXT_SIZE))}</text></g>'
         )
     return "\n".join([*parts, "</svg>", ""])
 
 
 def _kinds(graph: Graph) -> list[str]:
-    used = {box[0] for box in graph.boxes}
+    used = {box.kind for box in graph.boxes}
     return [kind for kind in COLOURS if kind in used and kind != "input"]
 
 
@@ -323,12 +358,12 @@ def png(graph: Graph) -> bytes:
         axes.add_patch(Rectangle((x, 54), 12, 12, facecolor=fill, edgecolor=line))
         axes.text(x + 17, 64, kind, fontsize=_TEXT_SIZE, color=_INK)
         x += 40 + 6.2 * len(kind)
-    if any(box[-1] for box in graph.boxes):
+    if any(box.is_endpoint for box in graph.boxes):
         axes.text(x, 64, "bold: can be cut here", fontsize=_TEXT_SIZE, color=_INK)
-    for place, (first, last, label) in enumerate(graph.bands):
-        y, tall = top + first * ROW_HEIGHT, (last - first + 1) * ROW_HEIGHT
+    for place, band in enumerate(graph.bands):
+        y, tall = top + band.first * ROW_HEIGHT, (band.last - band.first + 1) * ROW_HEIGHT
         axes.add_patch(Rectangle((0, y), width, tall, facecolor="#f6f7f9" if place % 2 == 0 else "#ffffff", zorder=0))
-        axes.text(_MARGIN, y + 38, label, fontsize=_TEXT_SIZE, color="#555555")
+        axes.text(_MARGIN, y + 38, band.label, fontsize=_TEXT_SIZE, color="#555555")
     for points in graph.layout.lines.values():
         places = [(px + left, py + top) for px, py in points]
         steps, codes = [places[0]], [Curve.MOVETO]
@@ -338,9 +373,9 @@ def png(graph: Graph) -> bytes:
         axes.add_patch(PathPatch(Curve(steps, codes), facecolor="none", edgecolor="#8a8a8a", linewidth=1.2, zorder=1))
         x, y = places[-1]
         axes.fill([x - 3.5, x, x + 3.5], [y - 6, y, y - 6], color="#8a8a8a", zorder=1)
-    for box, (kind, name, text, _, endpoint) in enumerate(graph.boxes):
-        fill, line = COLOURS[kind]
-        x, y = graph.layout.centres[box][0] + left - BOX_WIDTH / 2, graph.layout.centres[box][1] + top - BOX_HEIGHT / 2
+    for place, box in enumerate(graph.boxes):
+        fill, line = COLOURS[box.kind]
+        x, y = _corner(graph, place)
         axes.add_patch(
             FancyBboxPatch(
                 (x + 5, y + 5),
@@ -349,11 +384,11 @@ def png(graph: Graph) -> bytes:
                 boxstyle="round,pad=5",
                 facecolor=fill,
                 edgecolor=line,
-                linewidth=2.6 if endpoint else 1,
+                linewidth=2.6 if box.is_endpoint else 1,
                 zorder=2,
             )
         )
-        name, text = _shortened(name, _NAME_SIZE * 1.08), _shortened(text, _TEXT_SIZE)
+        name, text = _shortened(box.name, _NAME_SIZE * 1.08), _shortened(box.text, _TEXT_SIZE)
         axes.text(x + 8, y + 16, name, fontsize=_NAME_SIZE - 1, fontweight="bold", color=_INK, zorder=3)
         axes.text(x + 8, y + 30, text, fontsize=_TEXT_SIZE - 1, color=_INK, zorder=3)
     written = io.BytesIO()

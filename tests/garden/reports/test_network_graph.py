@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import keras
 import pytest
 from PIL import Image
 
 from garden.reports import network_graph
+from garden.reports.network_graph import Band
 from garden.summary import summarize
 
 
@@ -32,7 +34,7 @@ def graph():
 
 
 def test_layers_that_belong_together_stand_in_one_box(graph):
-    assert [(kind, name, text) for kind, name, text, _, _ in graph.boxes] == [
+    assert [(box.kind, box.name, box.text) for box in graph.boxes] == [
         ("input", "pixels", "16×16×3 · input"),
         ("convolution", "conv1", "8×8×4 · conv 3×3 /2 · BN · ReLU"),
         ("pooling", "pool1", "4×4×4 · max 2×2 /2"),
@@ -44,7 +46,7 @@ def test_layers_that_belong_together_stand_in_one_box(graph):
 
 
 def test_a_box_tells_of_all_its_layers(graph):
-    assert graph.boxes[1][3].split("\n") == [
+    assert graph.boxes[1].facts.split("\n") == [
         "conv1_pad (ZeroPadding2D): 18×18×3, sees 1×1, stride 1×1",
         "conv1 (Conv2D): 8×8×4, 108 parameters, 6,912 multiply-adds, sees 3×3, stride 2×2",
         "conv1_bn (BatchNormalization): 8×8×4, 16 parameters, sees 3×3, stride 2×2",
@@ -54,8 +56,8 @@ def test_a_box_tells_of_all_its_layers(graph):
 
 def test_lines_are_the_graph_and_stages_end_with_their_last_endpoint(graph):
     assert sorted(graph.layout.lines) == [(0, 1), (1, 2), (2, 3), (2, 4), (3, 4), (4, 5), (5, 6)]
-    assert graph.bands == ((0, 1, "stride 2\n8×8"), (2, 4, "stride 4\n4×4"))
-    assert [name for _, name, _, _, endpoint in graph.boxes if endpoint] == ["conv1", "pool1", "add"]
+    assert graph.bands == (Band(0, 1, "stride 2\n8×8"), Band(2, 4, "stride 4\n4×4"))
+    assert [box.name for box in graph.boxes if box.is_endpoint] == ["conv1", "pool1", "add"]
 
 
 def test_the_svg_is_well_formed_and_has_a_box_for_each(graph):
@@ -63,9 +65,9 @@ def test_the_svg_is_well_formed_and_has_a_box_for_each(graph):
     space = "{http://www.w3.org/2000/svg}"
     boxes = root.findall(f"{space}g")
     assert [box.find(f"{space}title").text.partition(" ")[0] for box in boxes][3] == "pre_bn"
-    assert [box.find(f"{space}text").text for box in boxes] == [name for _, name, *_ in graph.boxes]
+    assert [box.find(f"{space}text").text for box in boxes] == [box.name for box in graph.boxes]
     thick = [float(box.find(f"{space}rect").get("stroke-width")) > 2 for box in boxes]
-    assert thick == [endpoint for *_, endpoint in graph.boxes]
+    assert thick == [box.is_endpoint for box in graph.boxes]
     width, height = float(root.get("width")), float(root.get("height"))
     for box in boxes:
         rect = box.find(f"{space}rect")
@@ -87,4 +89,4 @@ def test_the_ending_says_how_it_is_written(graph, tmp_path):
     network_graph.write(graph, tmp_path / "graph.svg")
     assert (tmp_path / "graph.svg").read_text(encoding="utf-8") == network_graph.svg(graph)
     with pytest.raises(ValueError, match=r"^`path` must end in \.svg or \.png\. Received: path='graph\.pdf'\.$"):
-        network_graph.write(graph, __import__("pathlib").Path("graph.pdf"))
+        network_graph.write(graph, Path("graph.pdf"))
