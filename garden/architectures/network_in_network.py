@@ -89,7 +89,15 @@ def network_in_network(
     x = _mlpconv(x, variant.mlpconv3, third, ("conv3", "cccp5"))
     if num_classes is None:
         return keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool3")(x)
-    x = _convolve(x, num_classes, 1, "cccp6")
+    # A class whose map is 0 everywhere learns nothing: all begin alike, and well above.
+    x = keras.layers.Conv2D(
+        num_classes,
+        1,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+        bias_initializer=keras.initializers.Constant(1.0),
+        name="cccp6",
+    )(x)
+    x = keras.layers.ReLU(name="cccp6_relu")(x)
     # The network's third pool: the average of a map is one number per class.
     return keras.layers.GlobalAveragePooling2D(dtype="float32", name="logits")(x)
 
