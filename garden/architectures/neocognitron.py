@@ -1,7 +1,7 @@
 """The neocognitron: three modules of S-cells, which learn features, and C-cells, which forgive their place.
 
-It was made to learn without a teacher: `garden.training.learn_without_teacher` does that, and
-`garden.training.read_out` then gives names to what the last cells answer. It has gradients too.
+It was made to learn without a teacher: `garden.training.winner_take_all.learn_without_teacher` does that, and
+`read_out` beside it then gives names to what the last cells answer. It has gradients too.
 
 Source: Fukushima, "Neocognitron: a self-organizing neural network model for a mechanism of pattern
 recognition unaffected by shift in position", 1980, https://doi.org/10.1007/BF00344251
@@ -34,12 +34,12 @@ class NeocognitronVariant:
 
 
 # The source's planes, sizes and selectivities, for five drawn patterns. neocognitron_digits is ours: features of
-# handwriting vary more, so cells of the later modules are less selective and there are more of them.
+# handwriting vary more, so cells of the second module are less selective, and there are more of them.
 # Parameters: a and b of the S-cells, and the readout for 10 classes, which is ours. Multiply-adds: connections to
 # S-, V- and C-cells, and the readout.
 VARIANTS = {  #                             planes         selectivities    parameters multiply-adds
     "neocognitron": NeocognitronVariant((24, 24, 24), (4.0, 1.5, 1.5), 29_722, 1_261_936),
-    "neocognitron_digits": NeocognitronVariant((24, 48, 96), (4.0, 1.0, 0.8), 145_738, 2_611_744),
+    "neocognitron_digits": NeocognitronVariant((24, 48, 96), (4.0, 1.0, 1.6), 145_738, 2_611_744),
 }
 
 # Ink is 1, the ground 0: cells answer to light.

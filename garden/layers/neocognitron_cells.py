@@ -36,7 +36,8 @@ class NeocognitronS(keras.layers.Layer):
         selectivity: r.
         decay: What c falls by from one position to the next: c is `decay ** distance`, then divided by its sum.
         padding: "valid" or "same"; beyond the border there is nothing, 0.
-        excitation_initializer: How a begins; it must give no number below 0. b begins as 0.
+        excitation_initializer: How a begins; what it gives below 0 becomes 0. By default about one connection
+            in four exists, and is weak, so that planes differ before they learn. b begins as 0.
     Input shape: `(batch, height, width, input planes)`.
     Output shape: `(batch, new_height, new_width, planes)`.
     Raises: ValueError, if an argument is not of the kind described.
@@ -60,7 +61,7 @@ class NeocognitronS(keras.layers.Layer):
         self.decay = arguments.positive_number("decay", decay)
         self.padding = arguments.one_of("padding", padding, ("valid", "same"))
         self.excitation_initializer = keras.initializers.get(
-            keras.initializers.RandomUniform(0.0, 0.02) if excitation_initializer is None else excitation_initializer
+            keras.initializers.RandomNormal(-0.015, 0.02) if excitation_initializer is None else excitation_initializer
         )
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
@@ -69,7 +70,7 @@ class NeocognitronS(keras.layers.Layer):
         self.excitation = self.add_weight(
             name="a",
             shape=(*self.kernel_size, channels, self.planes),
-            initializer=self.excitation_initializer,
+            initializer=lambda shape, dtype=None: tf.nn.relu(self.excitation_initializer(shape, dtype=dtype)),
             constraint=nonnegative,
         )
         self.inhibition = self.add_weight(name="b", shape=(self.planes,), initializer="zeros", constraint=nonnegative)

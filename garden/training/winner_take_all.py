@@ -107,7 +107,7 @@ def read_out(network: keras.Model, images: np.ndarray, labels: np.ndarray, *, ri
         )
     if not ridge > 0:
         raise ValueError(f"`ridge` must be above 0. Received: ridge={ridge!r}.")
-    features = _in_batches(keras.Model(network.input, logits.input), images).astype(np.float64)
+    features = _features(network, images).astype(np.float64)
     targets = 2.0 * np.eye(classes)[labels] - 1
     mean, mean_target = features.mean(axis=0), targets.mean(axis=0)
     centred = features - mean
@@ -115,6 +115,34 @@ def read_out(network: keras.Model, images: np.ndarray, labels: np.ndarray, *, ri
         centred.T @ centred + ridge * np.eye(features.shape[1]), centred.T @ (targets - mean_target)
     )
     logits.set_weights([kernel, mean_target - mean @ kernel])
+
+
+def strongest_cells(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    """For each picture, which of the features before "logits" is largest: the last C-cell that answers most.
+
+    Args:
+        network: A network whose last layer is named "logits".
+        images: Prepared pixels, `(pictures, height, width, channels)`.
+    """
+    return _features(network, images).argmax(axis=1)
+
+
+def name_cells(network: keras.Model, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """For each of the last C-cells, the commonest label of the pictures that it answers most; -1 if there is none.
+
+    `name_cells(…)[strongest_cells(network, others)]` are then the source's answers for other pictures: there a
+    pattern is known by the one cell that answers it.
+
+    Args:
+        network: A network whose last layer is named "logits".
+        images: Prepared pixels, `(pictures, height, width, channels)`.
+        labels: Class indices, `(pictures,)`.
+    """
+    strongest, labels = strongest_cells(network, images), np.asarray(labels)
+    cells = range(network.get_layer("logits").input.shape[-1])
+    return np.array(
+        [np.bincount(labels[strongest == cell], minlength=1).argmax() if cell in strongest else -1 for cell in cells]
+    )
 
 
 def representatives(answers: np.ndarray, column_size: int) -> list[tuple[int, int, int]]:
@@ -165,6 +193,10 @@ def _learn(
             counts[plane] += 1
     layer.set_weights([a.reshape(rows, columns, channels, planes), b])
     return ModuleLearning(layer.name, tuple(counts.tolist()))
+
+
+def _features(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    return _in_batches(keras.Model(network.input, network.get_layer("logits").input), images)
 
 
 def _in_batches(model: keras.Model, images: np.ndarray) -> np.ndarray:
