@@ -23,6 +23,10 @@ class ROIPooling2D(keras.layers.Layer):
     A gradient goes to the largest value of a bin, the first in reading order if there are several; gradients of
     regions that share it add up. Regions get none: rounding has no slope.
 
+    Memory: a table of range maxima, as large as the map times the number of powers of two up to the tallest bin,
+    times that up to the widest: for 38 × 50 cells and 7 × 7 bins, 3 · 4 maps. The gradient makes one of 8 bytes a
+    number. A region far larger than the map makes it larger, up to powers of two that reach the map's own sides.
+
     Source: Girshick, "Fast R-CNN", 2015, section 2.1, https://arxiv.org/abs/1504.08083; rounding as in Caffe's
     ROIPooling, but with the bounds in integers (in single precision, a 7th of 7 bins over 57 cells takes a 58th).
 
