@@ -62,7 +62,7 @@ def published_error(variant: LeNetVariant) -> PublishedError | None:
     """The paper's figure; there is none for the modern form."""
     if not variant.original:
         return None
-    return PublishedError(0.95, "section III.B, trained without distortions", "top-1, MNIST test")
+    return PublishedError(0.95, "section III, without distortions", "top-1, MNIST test")
 
 
 def endpoints(variant: LeNetVariant) -> tuple[Endpoint, ...]:
