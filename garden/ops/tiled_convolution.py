@@ -129,11 +129,10 @@ def _with_gradient(x: Any, kernels: Any, biases: Any | None, before: list[int], 
         # Input position r meets kernel tap u of output position r + before - u.
         mirrored = [side - 1 - first for side, first in zip(window, before, strict=True)]
         sizes = [size if size is not None else tf.shape(x)[axis] for axis, size in enumerate(x.shape)][1:3]
-        gradients = [
+        return (
             _with_gradient(upstream, _mirrored_kernels(kernels, mirrored), None, mirrored, sizes),
-            *_gradients_of_weights(x, upstream, kernels.shape, before, out),
-        ]
-        return tuple(gradients[: 2 if biases is None else 3])
+            *_gradients_of_weights(x, upstream, kernels.shape, before, out, of_biases=biases is not None),
+        )
 
     if biases is None:
         return tf.custom_gradient(lambda x, k: (_interleaved(x, k, None, (1, 1), before, out), backward))(x, kernels)
@@ -159,24 +158,27 @@ def _mirrored_kernels(kernels: Any, mirrored: list[int]) -> Any:
     return tf.reshape(tf.transpose(dealt, (0, 2, 1)), (rows, columns, height, width, filters, channels))
 
 
-def _gradients_of_weights(x: Any, upstream: Any, shape: Any, before: list[int], out: list[Any]) -> tuple[Any, Any]:
+def _gradients_of_weights(
+    x: Any, upstream: Any, shape: Any, before: list[int], out: list[Any], *, of_biases: bool
+) -> list[Any]:
     rows, columns, height, width, channels, filters = shape
     windows = [-(-out[axis] // shape[axis]) for axis in range(2)]
     surplus = [[0, windows[axis] * shape[axis] - out[axis]] for axis in range(2)]
-    phases = tf.split(tf.space_to_batch(upstream, (rows, columns), surplus), rows * columns, axis=0)
-    reach = [windows[axis] * shape[axis] - 1 + shape[axis + 2] for axis in range(2)]
-    paddings: list[list[Any]] = [[0, 0]]
-    for axis in (1, 2):
-        first, size = before[axis - 1], x.shape[axis]
-        missing = reach[axis - 1] - first - (tf.shape(x)[axis] if size is None else size)
-        paddings.append([first, tf.maximum(missing, 0) if size is None else max(missing, 0)])
-    x = tf.pad(x, [*paddings, [0, 0]])
+    phases = tf.space_to_batch(upstream, (rows, columns), surplus)
     kernels = []
-    for place, phase in enumerate(phases):
-        row, column = divmod(place, columns)
-        # The kernel for explicit paddings is much slower here than the one for cut inputs.
-        part = x[:, row : row + reach[0] - rows + 1, column : column + reach[1] - columns + 1]
+    for place, phase in enumerate(tf.split(phases, rows * columns, axis=0)):
+        begins, paddings = [], []
+        for axis, tile in enumerate(divmod(place, columns)):
+            size = x.shape[axis + 1] if x.shape[axis + 1] is not None else tf.shape(x)[axis + 1]
+            begin = tile - before[axis]
+            missing = begin + (windows[axis] - 1) * shape[axis] + shape[axis + 2] - size
+            begins.append(max(begin, 0))
+            paddings.append([max(-begin, 0), max(missing, 0) if isinstance(missing, int) else tf.maximum(missing, 0)])
+        part = x[:, begins[0] :, begins[1] :] if any(begins) else x
+        if not all(isinstance(side, int) and side == 0 for pair in paddings for side in pair):
+            part = tf.pad(part, [[0, 0], *paddings, [0, 0]])
         kernels.append(
+            # Explicit paddings, which would spare us the copy, lead to a kernel that is slower than that.
             tf.raw_ops.Conv2DBackpropFilter(
                 input=part,
                 filter_sizes=(height, width, channels, filters),
@@ -185,11 +187,11 @@ def _gradients_of_weights(x: Any, upstream: Any, shape: Any, before: list[int], 
                 padding="VALID",
             )
         )
-    biases = tf.stack([tf.reduce_sum(phase, axis=(0, 1, 2)) for phase in phases])
-    return (
-        tf.reshape(tf.stack(kernels), shape),
-        tf.reshape(biases, (rows, columns, filters)),
-    )
+    gradients = [tf.reshape(tf.stack(kernels), shape)]
+    if of_biases:
+        added = tf.reduce_sum(tf.reshape(phases, (rows * columns, -1, filters)), axis=1)
+        gradients.append(tf.reshape(added, (rows, columns, filters)))
+    return gradients
 
 
 def _by_patches(
@@ -206,14 +208,12 @@ def _by_patches(
         wanted = (windows[axis] * kernels.shape[axis] - 1) * strides[axis] + window[axis] - before[axis]
         paddings.append([before[axis], tf.maximum(wanted - tf.shape(x)[axis], 0)])
     x = tf.pad(x, [*paddings, [0, 0], [0, 0]])
-    spans = [(windows[axis] * kernels.shape[axis] - 1) * strides[axis] + 1 for axis in range(2)]
-    taps = [
-        x[u : u + spans[0] : strides[0], v : v + spans[1] : strides[1]]
-        for u in range(window[0])
-        for v in range(window[1])
-    ]
+    # Along one axis after the other: the second time, longer pieces are copied.
+    for axis in (1, 0):
+        count = windows[axis] * kernels.shape[axis]
+        x = tf.concat([_tap(x, axis, tap, count, strides[axis]) for tap in range(window[axis])], axis=-1)
     length = math.prod(window) * channels
-    patches = tf.reshape(tf.concat(taps, axis=-1), (windows[0], rows, windows[1], columns, batch, length))
+    patches = tf.reshape(x, (windows[0], rows, windows[1], columns, batch, length))
     patches = tf.transpose(patches, (1, 3, 0, 2, 4, 5))
     patches = tf.reshape(patches, (rows, columns, -1, length))
     y = tf.matmul(patches, tf.reshape(kernels, (rows, columns, length, filters)))
@@ -223,3 +223,14 @@ def _by_patches(
     y = tf.transpose(y, (4, 2, 0, 3, 1, 5))
     y = tf.reshape(y, (batch, windows[0] * rows, windows[1] * columns, filters))
     return y[:, : out[0], : out[1]]
+
+
+def _tap(x: Any, axis: int, tap: int, count: Any, stride: int) -> Any:
+    """What every window of one axis, of so many, has at one place."""
+    if stride > 1:
+        places = slice(tap, tap + (count - 1) * stride + 1, stride)
+        return x[places] if axis == 0 else x[:, places]
+    # The gradient of this is a padding; that of a slice with strides, even of 1, takes several times as long.
+    begin, size = [0, 0, 0, 0], [-1, -1, -1, -1]
+    begin[axis], size[axis] = tap, count
+    return tf.slice(x, begin, size)
