@@ -4,8 +4,8 @@
 TiledConv2D stands beside Conv2D with the same multiply-adds (a ratio of 1 is all one could hope for),
 LocallyConnected2D beside an einsum over extracted patches, GroupedConv2D beside Keras' own grouped convolution
 (forward only: a training step of that, compiled for the CPU, takes seconds).
-Each line gives the median time of the other one, and the median, over rounds, of ours divided by it: forward, and
-in a training step, which is forward and the gradients with regard to the input and all weights.
+Each line gives the median time of the other one, and ours divided by it: forward, and in a training step, which is
+forward and the gradients with regard to the input and all weights. Exit code 1 if a goal is missed.
 
 example:
   scripts/benchmarks/convolutions.py
@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import side_by_side
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -35,6 +34,14 @@ GROUPED_FORMS = [
     (4, 14, 14, 480, 120, 1, 3),
     (4, 27, 27, 96, 256, 5, 2),
 ]
+
+# Largest ratio: suite and pass → ours over theirs.
+GOALS = {
+    ("tiled", "forward"): 1.25,
+    ("tiled", "training step"): 1.5,
+    ("local", "forward"): 1.0,
+    ("local", "training step"): 1.0,
+}
 
 
 def tiled(padding: str) -> Iterator[tuple[str, Any, Any, Any]]:
@@ -88,7 +95,7 @@ def grouped() -> Iterator[tuple[str, Any, Any, Any]]:
             f"GroupedConv2D / Conv2D(groups={groups}), {window} × {window}, "
             f"({batch}, {height}, {width}, {channels} → {filters})"
         )
-        arguments = {"groups": groups, "padding": "same"}
+        arguments: dict[str, Any] = {"groups": groups, "padding": "same"}
         ours, theirs = GroupedConv2D(filters, window, **arguments), keras.layers.Conv2D(filters, window, **arguments)
         yield name, ours, theirs, (batch, height, width, channels)
 
@@ -115,23 +122,6 @@ def calls(layer: Any, inputs: Any) -> tuple[Callable[[], Any], Callable[[], Any]
     return wait(forward), wait(training)
 
 
-def compare(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> tuple[float, float]:
-    """Median seconds of theirs, and the median of ours / theirs, measured in turn."""
-    for _ in range(3):
-        ours(), theirs()
-    seconds, ratios = [], []
-    for turn in range(rounds):
-        spent = {}
-        # Whoever goes first finds the caches as the other left them: they take turns in that, too.
-        for call in (ours, theirs) if turn % 2 else (theirs, ours):
-            begun = time.perf_counter()
-            call()
-            spent[call] = time.perf_counter() - begun
-        seconds.append(spent[theirs])
-        ratios.append(spent[ours] / spent[theirs])
-    return statistics.median(seconds), statistics.median(ratios)
-
-
 def main() -> int:
     """Print two lines for each comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -141,9 +131,8 @@ def main() -> int:
 
     import tensorflow as tf
 
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, TensorFlow {tf.__version__}"
-    )
+    print(f"# {side_by_side.machine()}; TensorFlow {tf.__version__}; median of {arguments.rounds} rounds")
+    failed = False
     suites = {
         "tiled": lambda: (row for padding in ("same", "valid") for row in tiled(padding)),
         "local": local,
@@ -158,9 +147,17 @@ def main() -> int:
             for what, one, other in zip(("forward", "training step"), ours_calls, theirs_calls, strict=True):
                 if suite == "grouped" and what == "training step":
                     continue
-                seconds, ratio = compare(one, other, arguments.rounds)
-                print(f"{name:75}  {what:13}  {1000 * seconds:7.2f} ms  × {ratio:.2f}", flush=True)
-    return 0
+                seconds = side_by_side.medians({"ours": one, "theirs": other}, rounds=arguments.rounds)
+                ratio = seconds["ours"] / seconds["theirs"]
+                goal = GOALS.get((suite, what))
+                missed = goal is not None and ratio > goal
+                failed |= missed
+                print(
+                    f"{name:75}  {what:13}  {1000 * seconds['theirs']:7.2f} ms  × {ratio:.2f}"
+                    f"{'' if goal is None else f'  (goal {goal})'}{'  MISSED' if missed else ''}",
+                    flush=True,
+                )
+    return int(failed)
 
 
 if __name__ == "__main__":
