@@ -86,7 +86,10 @@ def _years(text: str) -> tuple[int, int]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the list. Exit code 1 if nothing fits, as grep has it."""
+    """Print the list. Exit code 1 if nothing fits, as grep has it.
+
+    Raises: ArchitectureError, if there is no such family, or PATTERN is a plain name that no network has.
+    """
     from garden import architectures
 
     names = architectures.list_architectures(
@@ -109,6 +112,9 @@ def run(arguments: argparse.Namespace) -> int:
     elif entries:
         print("\n".join(_table(entries)))
     else:
+        # A name that nobody has: the sentence with the names that may have been meant.
+        if not set(arguments.pattern) & set("*?["):
+            architectures.get(arguments.pattern)
         progress.say("No network fits; `garden list` prints all.")
     return 0 if entries else 1
 
@@ -168,4 +174,6 @@ def _table(entries: list[Any]) -> list[str]:
 def _error(error: Any) -> str:
     if error is None:
         return ""
-    return f"{error.per_cent:.1f} % " if error.is_usual else f"{error.per_cent:.1f} %*"
+    # Of errors below 1, one decimal would keep a figure or none: 0.25 and 0.2 are not the same.
+    number = f"{error.per_cent:.2f}" if error.per_cent < 1 else f"{error.per_cent:.1f}"
+    return f"{number} % " if error.is_usual else f"{number} %*"

@@ -122,6 +122,11 @@ class TrainingConfig:
                 "--head-epochs 0 and --unfreeze none train nothing; give --head-epochs a number above 0, or "
                 "--unfreeze auto."
             )
+        if self.from_scratch and self.unfreeze not in ("auto", "all"):
+            raise UsageError(
+                f"--weights none trains everything, so --unfreeze {self.unfreeze} cannot be followed; leave it out, or "
+                "give --weights."
+            )
         for flag, rate in (("--head-rate", self.head_rate), ("--late-rate", self.late_rate)):
             if rate is not None:
                 _range(flag, rate, 0.0, 10.0, open_low=True)

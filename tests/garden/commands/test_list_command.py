@@ -10,6 +10,7 @@ import pytest
 from garden import architectures
 from garden.architectures import registry
 from garden.commands import list_command
+from garden.errors import ArchitectureError
 
 
 def run(*words):
@@ -72,6 +73,17 @@ def test_nothing_that_fits_is_exit_code_1_and_an_empty_list(capsys):
     assert (captured.out, captured.err) == ("", "No network fits; `garden list` prints all.\n")
 
 
+def test_a_plain_name_that_no_network_has_gets_the_names_that_may_be_meant(capsys):
+    with pytest.raises(ArchitectureError) as error:
+        run("SqueezeNet1.1")
+    assert str(error.value) == (
+        "There is no architecture named 'SqueezeNet1.1'. Did you mean squeezenet1_1? `garden list` prints all names."
+    )
+    # The name is right; it is the filter that nothing fits.
+    assert run("squeezenet1_1", "--year", "1980") == 1
+    assert capsys.readouterr().err == "No network fits; `garden list` prints all.\n"
+
+
 @pytest.mark.parametrize(
     ("option", "value", "sentence"),
     [
@@ -108,4 +120,7 @@ def test_errors_that_count_something_else_have_a_star(capsys):
     assert run("densenet100_cifar") == 0
     lines = capsys.readouterr().out.splitlines()
     assert "4.5 %*" in lines[2]
+    # Rounded to one decimal, it would say 0.2.
+    assert run("capsnet") == 0
+    assert "0.25 %*" in capsys.readouterr().out
     assert lines[-1].startswith("* counted otherwise than top-1, one crop")
