@@ -46,6 +46,37 @@ def pair(name: str, value: Any) -> tuple[int, int]:
     return values[0], values[1]
 
 
+def channels_last(layer: str, value: Any) -> None:
+    """Refuse a `data_format` that the layer does not have.
+
+    Raises: ValueError, if it is neither None nor "channels_last".
+    """
+    if value not in (None, "channels_last"):
+        raise ValueError(f"`data_format` must be 'channels_last' in {layer}. Received: data_format={value!r}.")
+
+
+def map_shape(input_shape: Any) -> None:
+    """Refuse an input that is no map: TensorFlow would say so in words of its kernels, or not at all.
+
+    Raises: ValueError, if it has not four dimensions, the last of them known.
+    """
+    shape = tuple(input_shape)
+    if len(shape) != 4 or not isinstance(shape[-1], int):
+        raise ValueError(f"The input must be (batch, height, width, channels). Received: input_shape={shape!r}.")
+
+
+def window_fits(name: str, window: tuple[int, int], input_shape: Any) -> None:
+    """Refuse a map that is smaller than a window which must lie inside: nothing would be left of it.
+
+    Raises: ValueError, if a known side is smaller than the window's.
+    """
+    shape = tuple(input_shape)
+    if any(size is not None and size < side for size, side in zip(shape[1:3], window, strict=True)):
+        raise ValueError(
+            f"The window of `{name}` must fit into the input. Received: {name}={window!r}, input_shape={shape!r}."
+        )
+
+
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
     """`value`, if it is one of `choices`.
 

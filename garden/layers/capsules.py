@@ -26,7 +26,7 @@ class PrimaryCapsules2D(keras.layers.Conv2D):
         dimensions: Length of a capsule's vector.
         kernel_size: Height and width of the window.
         strides: Positions from one window to the next.
-        The others: as in `keras.layers.Conv2D`; `data_format` is channels_last.
+        The others: as in `keras.layers.Conv2D`; `data_format` is channels_last, `groups` 1.
     Input shape: `(batch, height, width, channels)`.
     Output shape: `(batch, new_height, new_width, capsules · dimensions)`.
     Raises: ValueError, if an argument is not of the kind described.
@@ -42,9 +42,10 @@ class PrimaryCapsules2D(keras.layers.Conv2D):
     ) -> None:
         capsules = arguments.positive_integer("capsules", capsules)
         dimensions = arguments.positive_integer("dimensions", dimensions)
-        super().__init__(
-            capsules * dimensions, kernel_size, strides, **{**kwargs, "data_format": "channels_last", "groups": 1}
-        )
+        arguments.channels_last("PrimaryCapsules2D", kwargs.pop("data_format", None))
+        if (groups := kwargs.pop("groups", 1)) != 1:
+            raise ValueError(f"`groups` must be 1 in PrimaryCapsules2D. Received: groups={groups!r}.")
+        super().__init__(capsules * dimensions, kernel_size, strides, data_format="channels_last", **kwargs)
         self.capsules = capsules
         self.dimensions = dimensions
 

@@ -134,11 +134,13 @@ class CeilAveragePooling2D(_CeilPooling2D):
     def call(self, inputs: Any) -> Any:
         averages = tf.nn.avg_pool2d(self._padded(inputs, 0.0), self.pool_size, self.strides, padding="VALID")
         # Those averages count what lies beyond the padding as zeros.
-        rows, columns = (self._share_counted(size, axis) for axis, size in enumerate(self._sizes(inputs)))
+        # In float32, thirds would spoil a layer of float64.
+        precise = tf.float64 if averages.dtype == tf.float64 else tf.float32
+        rows, columns = (self._share_counted(size, axis, precise) for axis, size in enumerate(self._sizes(inputs)))
         return averages / tf.cast(rows[:, None, None] * columns[:, None], averages.dtype)
 
-    def _share_counted(self, size: Any, axis: int) -> Any:
+    def _share_counted(self, size: Any, axis: int, dtype: Any) -> Any:
         """For each window along an axis, which share of it lies in the map or its padding."""
         window = self.pool_size[axis]
         begins = tf.range(self._windows(size, axis)) * self.strides[axis]
-        return tf.cast(tf.minimum(window, size + 2 * self.padding - begins), tf.float32) / window
+        return tf.cast(tf.minimum(window, size + 2 * self.padding - begins), dtype) / window

@@ -83,7 +83,13 @@ class DilatedCausalConv1D(keras.layers.Conv1D):
             inputs: `(batch, channels)`.
             state: As `initial_state` or the step before returned it.
         Returns: `(outputs, state)`: `(batch, filters)`, and the state for the next step.
+        Raises: ValueError, if the state is of another length, such as that of a layer with another dilation.
         """
+        if state.shape[1] not in (None, self.state_steps):
+            raise ValueError(
+                f"`state` must hold {self.state_steps} steps, as `initial_state` makes it for layer {self.name!r}. "
+                f"Received: a state of shape {tuple(state.shape)!r}."
+            )
         inputs = tf.cast(inputs, self.compute_dtype)[:, None]
         state = tf.cast(state, self.compute_dtype)
         # The oldest input is the first tap's; every d-th of the state belongs to a tap.

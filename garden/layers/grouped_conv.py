@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from garden.layers import arguments
+
 
 @keras.saving.register_keras_serializable(package="garden")
 class GroupedConv2D(keras.layers.Conv2D):
@@ -29,7 +31,8 @@ class GroupedConv2D(keras.layers.Conv2D):
     """
 
     def __init__(self, filters: int, kernel_size: int | tuple[int, int], groups: int = 1, **kwargs: Any) -> None:
-        super().__init__(filters, kernel_size, groups=groups, **{**kwargs, "data_format": "channels_last"})
+        arguments.channels_last("GroupedConv2D", kwargs.pop("data_format", None))
+        super().__init__(filters, kernel_size, groups=groups, data_format="channels_last", **kwargs)
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         kernels = tf.split(kernel, self.groups, axis=-1)

@@ -16,7 +16,7 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     `y = x / (bias + alpha · Σ x²) ** beta`, the sum over the `size` channels around the number's own.
     As in the paper, `alpha` multiplies the sum. Caffe, ONNX and PyTorch multiply the *mean*: their alpha is
-    `size` times this one.
+    `size` times this one. The sums are made in float32, also for a layer of float64.
 
     Source: Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", 2012,
     section 3.3, whose values are the defaults.
@@ -28,7 +28,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         bias: Added to the sum; the paper's k.
     Input shape: `(batch, height, width, channels)`.
     Output shape: as the input.
-    Raises: ValueError, if `size` is no odd positive integer or another argument is not above 0.
+    Raises: ValueError, if `size` is no odd positive integer another argument is not above 0, or the input is no map.
     """
 
     def __init__(
@@ -41,6 +41,9 @@ class LocalResponseNormalization(keras.layers.Layer):
         self.alpha = arguments.positive_number("alpha", alpha)
         self.beta = arguments.positive_number("beta", beta)
         self.bias = arguments.positive_number("bias", bias)
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        arguments.map_shape(input_shape)
 
     def call(self, inputs: Any) -> Any:
         # TensorFlow's kernel has no bfloat16 and no float64, and squares are too coarse in float16.

@@ -26,7 +26,7 @@ class MaxPoolingWithSwitches2D(keras.layers.Layer):
     Input shape: `(batch, height, width, channels)`.
     Output shape: two of `(batch, new_height, new_width, channels)`: the maxima, and int32 switches, which are
         row · width + column.
-    Raises: ValueError, if an argument is not of the kind described.
+    Raises: ValueError, if an argument is not of the kind described, or the window does not fit into the input.
     """
 
     def __init__(
@@ -36,6 +36,11 @@ class MaxPoolingWithSwitches2D(keras.layers.Layer):
         self.pool_size = arguments.pair("pool_size", pool_size)
         self.strides = self.pool_size if strides is None else arguments.pair("strides", strides)
         self.padding = arguments.one_of("padding", padding, ("valid", "same"))
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        arguments.map_shape(input_shape)
+        if self.padding == "valid":
+            arguments.window_fits("pool_size", self.pool_size, input_shape)
 
     def call(self, inputs: Any) -> tuple[Any, Any]:
         return pooling_switches.max_pool_with_switches(

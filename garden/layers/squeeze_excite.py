@@ -21,7 +21,7 @@ class SqueezeExcite(keras.layers.Layer):
         bottleneck: Number of units between the two dense layers; the paper has a sixteenth of the channels.
     Input shape: `(batch, height, width, channels)`.
     Output shape: as the input.
-    Raises: ValueError, if `bottleneck` is not a positive integer.
+    Raises: ValueError, if `bottleneck` is not a positive integer, or the input is no map.
     """
 
     def __init__(self, bottleneck: int, **kwargs: Any) -> None:
@@ -29,6 +29,7 @@ class SqueezeExcite(keras.layers.Layer):
         self.bottleneck = arguments.positive_integer("bottleneck", bottleneck)
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
+        arguments.map_shape(input_shape)
         channels = input_shape[-1]
         self.reduce_kernel = self.add_weight((channels, self.bottleneck), "glorot_uniform", name="reduce_kernel")
         self.reduce_bias = self.add_weight((self.bottleneck,), "zeros", name="reduce_bias")

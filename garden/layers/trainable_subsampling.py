@@ -25,7 +25,7 @@ class TrainableSubsampling2D(keras.layers.Layer):
         activation: As in `keras.layers.Dense`.
     Input shape: `(batch, height, width, channels)`.
     Output shape: `(batch, height // pool_size[0], width // pool_size[1], channels)`.
-    Raises: ValueError, if `pool_size` is not of the kind described.
+    Raises: ValueError, if `pool_size` is not of the kind described, or the window does not fit into the input.
     """
 
     def __init__(self, pool_size: int | tuple[int, int] = 2, *, activation: Any = None, **kwargs: Any) -> None:
@@ -35,6 +35,8 @@ class TrainableSubsampling2D(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
+        arguments.map_shape(input_shape)
+        arguments.window_fits("pool_size", self.pool_size, input_shape)
         channels = input_shape[-1]
         # At first an average.
         average = keras.initializers.Constant(1 / (self.pool_size[0] * self.pool_size[1]))

@@ -93,3 +93,19 @@ def test_or_the_one_that_the_label_names():
     capsules = tf.constant([[[1.0, 1.0], [0.0, 2.0]], [[3.0, 0.0], [2.0, 2.0]]])
     labels = tf.constant([[1.0, 0.0], [0.0, 1.0]])
     np.testing.assert_array_equal(layers.MaskCapsules()([capsules, labels]), [[[1, 1], [0, 0]], [[0, 0], [2, 2]]])
+
+
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        (
+            {"data_format": "channels_first"},
+            "`data_format` must be 'channels_last' in PrimaryCapsules2D. Received: data_format='channels_first'.",
+        ),
+        ({"groups": 2}, "`groups` must be 1 in PrimaryCapsules2D. Received: groups=2."),
+    ],
+)
+def test_what_primary_capsules_cannot_do_is_refused_and_not_forgotten(argument, sentence):
+    with pytest.raises(ValueError) as caught:
+        layers.PrimaryCapsules2D(2, 4, 3, 1, **argument)
+    assert str(caught.value) == sentence

@@ -110,3 +110,8 @@ def test_a_map_smaller_than_any_window_is_refused():
     with pytest.raises(ValueError) as caught:
         CeilMaxPooling2D(3, strides=2, name="pool5")(keras.Input((1, 4, 2)))
     assert str(caught.value) == "pool5 finds no window of (3, 3) in the map. Received: input_shape=(None, 1, 4, 2)."
+
+
+def test_averages_of_float64_are_as_exact():
+    averages = CeilAveragePooling2D(3, strides=2, dtype="float64")(np.ones((1, 6, 6, 1)))
+    np.testing.assert_allclose(averages, np.ones((1, 3, 3, 1)), rtol=1e-15)

@@ -181,3 +181,14 @@ def test_wrong_arguments_are_refused(arguments, sentence):
     with pytest.raises(ValueError) as caught:
         DilatedCausalConv1D(**{"filters": 4, "kernel_size": 3, **arguments})
     assert str(caught.value) == sentence
+
+
+def test_a_state_of_a_layer_with_another_dilation_is_refused():
+    """Of 3 past inputs, a layer with dilation 2 could take as many taps as of its 4, but the wrong ones."""
+    layer = built(kernel_size=3, dilation_rate=2, name="taps")
+    layer.step(tf.zeros((1, 3)), layer.initial_state(1))
+    with pytest.raises(ValueError) as caught:
+        layer.step(tf.zeros((1, 3)), tf.zeros((1, 3, 3)))
+    assert str(caught.value) == (
+        "`state` must hold 4 steps, as `initial_state` makes it for layer 'taps'. Received: a state of shape (1, 3, 3)."
+    )

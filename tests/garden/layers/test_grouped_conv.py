@@ -104,3 +104,12 @@ def test_trains_where_keras_own_needs_a_compiler():
 def test_groups_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(ValueError, match=r"groups=5"):
         GroupedConv2D(10, 3, groups=5)(maps())
+
+
+def test_channels_first_is_refused_and_not_taken_for_channels_last():
+    with pytest.raises(ValueError) as caught:
+        GroupedConv2D(8, 3, groups=2, data_format="channels_first")
+    assert str(caught.value) == (
+        "`data_format` must be 'channels_last' in GroupedConv2D. Received: data_format='channels_first'."
+    )
+    assert GroupedConv2D.from_config(GroupedConv2D(8, 3, groups=2).get_config()).data_format == "channels_last"

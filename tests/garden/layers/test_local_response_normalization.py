@@ -76,3 +76,9 @@ def test_squares_beyond_half_precision_do_not_overflow():
 def test_an_even_size_is_refused():
     with pytest.raises(ValueError, match=r"^`size` must be odd, so that the sum has a middle\. Received: size=4\.$"):
         LocalResponseNormalization(4)
+
+
+def test_a_sequence_is_no_map():
+    with pytest.raises(ValueError) as caught:
+        LocalResponseNormalization(5)(np.ones((2, 4, 8), np.float32))
+    assert str(caught.value) == "The input must be (batch, height, width, channels). Received: input_shape=(2, 4, 8)."

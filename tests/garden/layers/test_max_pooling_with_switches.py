@@ -73,3 +73,13 @@ def test_padding_never_wins_and_not_a_number_does():
 def test_refuses_another_padding():
     with pytest.raises(ValueError, match=r"^`padding` must be 'valid' or 'same'\. Received: padding='full'\.$"):
         MaxPoolingWithSwitches2D(2, padding="full")
+
+
+def test_a_window_larger_than_the_map_is_refused_and_gives_no_empty_map():
+    with pytest.raises(ValueError) as caught:
+        MaxPoolingWithSwitches2D((2, 5))(np.ones((1, 4, 4, 2), np.float32))
+    assert str(caught.value) == (
+        "The window of `pool_size` must fit into the input. Received: pool_size=(2, 5), input_shape=(1, 4, 4, 2)."
+    )
+    maxima, switches = MaxPoolingWithSwitches2D(5, padding="same")(np.ones((1, 4, 4, 2), np.float32))
+    assert maxima.shape == switches.shape == (1, 1, 1, 2)

@@ -222,6 +222,16 @@ def test_onnxruntime_pools_the_same():
     np.testing.assert_array_equal(pooled.numpy().reshape(80, 7, 7, 3).transpose(0, 3, 1, 2), referee)
 
 
+def test_regions_of_one_image_are_not_taken_for_those_of_all():
+    """A batch of 2 maps with the regions of 1 image was pooled as if both had them."""
+    with pytest.raises(ValueError) as caught:
+        ROIPooling2D(2)([np.ones((2, 8, 8, 1), np.float32), np.ones((1, 3, 4), np.float32)])
+    assert str(caught.value) == (
+        "The map and the regions must be of as many images: region k of image i reads map i. "
+        "Received: input_shape=[(2, 8, 8, 1), (1, 3, 4)]."
+    )
+
+
 def test_the_bounds_of_57_cells_are_exact():
     """As Caffe's single precision counts, the last of 7 bins would take a 58th cell."""
     features = np.arange(60, dtype=np.float32).reshape(1, 60, 1, 1)

@@ -73,3 +73,9 @@ def test_costs_two_dense_layers():
 def test_a_bottleneck_that_is_no_number_of_units_is_refused():
     with pytest.raises(ValueError, match=r"^`bottleneck` must be a positive integer\. Received: bottleneck=0\.25\.$"):
         SqueezeExcite(0.25)
+
+
+def test_a_sequence_is_no_map():
+    with pytest.raises(ValueError) as caught:
+        SqueezeExcite(2)(np.ones((1, 4, 8), np.float32))
+    assert str(caught.value) == "The input must be (batch, height, width, channels). Received: input_shape=(1, 4, 8)."

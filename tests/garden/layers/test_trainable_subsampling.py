@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from garden.layers import TrainableSubsampling2D
@@ -35,3 +36,11 @@ def test_s2_has_12_parameters_and_may_squash():
     maps = tf.random.stateless_normal((1, 4, 4, 6), seed=(1, 2))
     np.testing.assert_allclose(layer(maps), np.tanh(keras.layers.AveragePooling2D(2)(maps)), rtol=1e-6)
     assert layer.count_params() == 12
+
+
+def test_a_window_larger_than_the_map_is_refused_and_gives_no_empty_map():
+    with pytest.raises(ValueError) as caught:
+        TrainableSubsampling2D(3)(np.ones((1, 2, 2, 1), np.float32))
+    assert str(caught.value) == (
+        "The window of `pool_size` must fit into the input. Received: pool_size=(3, 3), input_shape=(1, 2, 2, 1)."
+    )
