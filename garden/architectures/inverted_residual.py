@@ -68,6 +68,7 @@ def inverted_residual_network(
     num_classes: int | None,
     dropout_rate: float,
     momentum: float,
+    output_stride: int = 32,
 ) -> keras.KerasTensor:
     """Stem, blocks, a 1×1 convolution, average, dense.
 
@@ -79,12 +80,18 @@ def inverted_residual_network(
         num_classes: Number of logits; None for features.
         dropout_rate: Share of the features dropped while training.
         momentum: Of the batch normalizations' moving statistics.
+        output_stride: Strides beyond become dilations of the depthwise convolutions after them.
     Output shape: `(batch, num_classes)`, or `(batch, head_filters)`; float32.
     """
     x = keras.layers.Conv2D(stem_filters, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(pixels)
     x = _normalize(x, "stem", momentum=momentum, activate=True)
+    stride, dilation = 2, 1
     for block in blocks:
-        x = _inverted_residual(x, block, momentum=momentum)
+        is_dense = stride * block.stride > output_stride
+        strides = 1 if is_dense else block.stride
+        x = _inverted_residual(x, block, strides=strides, dilation=dilation, momentum=momentum)
+        # What a stride would have taken apart, the layers after it now reach over.
+        stride, dilation = (stride, dilation * block.stride) if is_dense else (stride * strides, dilation)
     x = keras.layers.Conv2D(head_filters, 1, use_bias=False, name="head_conv")(x)
     x = _normalize(x, "head", momentum=momentum, activate=True)
     # From here on float32, also in mixed precision: sums over a map are too coarse in float16.
@@ -95,7 +102,9 @@ def inverted_residual_network(
     return keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
 
 
-def _inverted_residual(x: keras.KerasTensor, block: InvertedResidual, *, momentum: float) -> keras.KerasTensor:
+def _inverted_residual(
+    x: keras.KerasTensor, block: InvertedResidual, *, strides: int, dilation: int, momentum: float
+) -> keras.KerasTensor:
     shortcut = x
     if block.expansion != 1:
         filters = block.input_filters * block.expansion
@@ -104,7 +113,8 @@ def _inverted_residual(x: keras.KerasTensor, block: InvertedResidual, *, momentu
     # "same" pads below and right first, as keras.applications does by hand for a 3×3 kernel.
     x = keras.layers.DepthwiseConv2D(
         block.kernel_size,
-        strides=block.stride,
+        strides=strides,
+        dilation_rate=dilation,
         padding="same",
         use_bias=False,
         name=f"{block.name}_depthwise_conv",

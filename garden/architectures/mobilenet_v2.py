@@ -102,12 +102,18 @@ def _foreign_names(variant: MobileNetV2Variant) -> dict[str, tuple[str, ...]]:
     features_layer="pool",
     head_layers=("dropout", "logits"),
     minimum_size=32,
+    options={"output_stride": (32, 16, 8)},
     # The authors' training code; keras.applications has no dropout.
     dropout_rate=0.2,
     foreign_names=_foreign_names,
 )
 def mobilenet_v2(
-    variant: MobileNetV2Variant, pixels: keras.KerasTensor, *, num_classes: int | None, dropout_rate: float
+    variant: MobileNetV2Variant,
+    pixels: keras.KerasTensor,
+    *,
+    num_classes: int | None,
+    dropout_rate: float,
+    output_stride: int,
 ) -> keras.KerasTensor:
     """Stem, 17 inverted residual blocks, a 1×1 convolution, average, dense."""
     return inverted_residual_network(
@@ -118,4 +124,5 @@ def mobilenet_v2(
         num_classes=num_classes,
         dropout_rate=dropout_rate,
         momentum=0.999,
+        output_stride=output_stride,
     )

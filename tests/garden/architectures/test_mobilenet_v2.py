@@ -56,3 +56,29 @@ def test_every_width_has_the_shapes_of_keras_applications(name):
     theirs = keras.applications.MobileNetV2(input_shape=(32, 32, 3), alpha=entry.variant.width, weights=None)
     ours = architectures.build(name, input_shape=(32, 32, 3))
     assert [tuple(v.shape) for v in ours.weights] == [tuple(v.shape) for v in theirs.weights]
+
+
+@pytest.mark.parametrize(
+    ("output_stride", "shape", "first"),
+    [(16, (64, 96, 3), (1, 1)), (16, (75, 53, 3), (0, 1)), (8, (64, 96, 3), (3, 3)), (8, (75, 53, 3), (1, 2))],
+)
+def test_with_a_smaller_output_stride_it_answers_the_same_at_the_same_positions(output_stride, shape, first):
+    """A strided window over an even side is padded behind only, so that its centre is the later of two positions."""
+    keras.utils.set_random_seed(4)
+    plain = architectures.build("mobilenet_v2_035", input_shape=shape)
+    dense = architectures.build("mobilenet_v2_035", input_shape=shape, output_stride=output_stride)
+    chance = np.random.default_rng(4)
+    for layer in plain.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([chance.uniform(0.2, 1.0, value.shape) for value in layer.get_weights()])
+    dense.set_weights(plain.get_weights())
+    pixels = np.random.default_rng(1).normal(size=(1, *shape)).astype(np.float32)
+    expected, maps = (
+        keras.Model(model.input, model.get_layer("stage7_block1_project_bn").output)(pixels).numpy()
+        for model in (plain, dense)
+    )
+    # Otherwise any positions would do.
+    scale = np.abs(expected).max()
+    assert np.ptp(expected, axis=(1, 2)).max() > 0.01 * scale
+    step = 32 // output_stride
+    np.testing.assert_allclose(maps[:, first[0] :: step, first[1] :: step] / scale, expected / scale, atol=1e-5)
