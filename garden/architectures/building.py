@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +48,11 @@ def build(
     """
     entry = registry.get(name)
     classes = entry.num_classes if num_classes is _DEFAULT else num_classes
-    if classes is not None and not (isinstance(classes, int) and classes > 0):
+    if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 1):
         raise ValueError(f"`num_classes` must be a positive integer or None. Received: num_classes={num_classes!r}.")
     shape = entry.image_spec.input_shape if input_shape is None else _checked_shape(entry, input_shape)
     rate = entry.dropout_rate if dropout_rate is None else dropout_rate
-    if not 0 <= rate < 1:
+    if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
         raise ValueError(f"`dropout_rate` must be at least 0 and below 1. Received: dropout_rate={dropout_rate!r}.")
     chosen = _checked_options(entry, options)
 
@@ -89,11 +91,15 @@ def _checked_options(entry: registry.Architecture, options: dict[str, Any]) -> d
             raise ArchitectureError(
                 f"{entry.name} cannot be built with {option}={value!r}; it can be one of {values}. Give one of these."
             )
-    return {option: options.get(option, values[0]) for option, values in entry.options.items()}
+    # The entry's own value: somebody who writes 1 or 16.0 means True or 16, and builders tell these apart.
+    return {
+        option: values[values.index(options[option])] if option in options else values[0]
+        for option, values in entry.options.items()
+    }
 
 
 def _checked_shape(entry: registry.Architecture, input_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    shape = tuple(input_shape)
+    shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
     if len(shape) != 3 or not all(isinstance(side, int) and side > 0 for side in shape):
         raise ValueError(
             f"`input_shape` must be (height, width, channels), three positive integers. "

@@ -12,6 +12,7 @@ import keras
 
 from garden import layers
 from garden.architectures.registry import Endpoint, PublishedError, architecture
+from garden.errors import ArchitectureError
 from garden.image_spec import ImageSpec
 
 
@@ -74,6 +75,11 @@ def capsnet(
     answer is `{"logits", "reconstruction"}`, the latter shaped like `pixels` and within 0..1. To train it, the
     capsule of the label is kept instead: see `with_labels`. There is no dropout, so `dropout_rate` changes nothing.
     """
+    if reconstruction and num_classes is None:
+        raise ArchitectureError(
+            "capsnet has no reconstruction without classes. "
+            "Give num_classes, or leave reconstruction out to get features."
+        )
     x = keras.layers.Conv2D(variant.conv1_filters, 9, name="conv1")(pixels)
     x = keras.layers.ReLU(name="conv1_relu")(x)
     x = layers.PrimaryCapsules2D(variant.primary_capsules, variant.primary_dimensions, 9, 2, name="primary_capsules")(x)

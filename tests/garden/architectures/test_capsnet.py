@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from garden import architectures
 from garden.architectures import capsnet
+from garden.errors import ArchitectureError
 from garden.summary import summarize
 from garden.training import losses
 
@@ -99,4 +100,12 @@ def test_a_network_without_decoder_cannot_be_trained_so():
         capsnet.with_labels(architectures.outline("capsnet"))
     assert str(caught.value) == (
         "`network` must be a CapsNet built with `reconstruction=True`. Received: network='capsnet'."
+    )
+
+
+def test_without_classes_there_is_nothing_to_reconstruct_from():
+    with pytest.raises(ArchitectureError) as caught:
+        architectures.outline("capsnet", num_classes=None, reconstruction=True)
+    assert str(caught.value) == (
+        "capsnet has no reconstruction without classes. Give num_classes, or leave reconstruction out to get features."
     )
