@@ -267,7 +267,7 @@ def _names_in_pytorchcv(variant: InceptionResNetVariant) -> dict[str, tuple[str,
 def _published_error(variant: InceptionResNetVariant) -> PublishedError | None:
     if variant.top1_error is None:
         return None
-    where = "table of the authors' checkpoints" if variant.parts is _VERSION_2 else "table 2, from memory"
+    where = "the table of the authors' checkpoints" if variant.parts is _VERSION_2 else "table 2, as recalled"
     return PublishedError(variant.top1_error, where)
 
 

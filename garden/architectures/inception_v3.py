@@ -144,7 +144,7 @@ def _foreign_names(variant: InceptionV3Variant) -> dict[str, tuple[str, ...]]:
     VARIANTS,
     source="https://arxiv.org/abs/1512.00567",
     year=2015,
-    published_error=lambda variant: PublishedError(21.2, "table 3, from memory"),
+    published_error=lambda variant: PublishedError(21.2, "table 3, as recalled"),
     image_spec=IMAGE_SPEC,
     endpoints=_endpoints,
     features_layer="pool",
