@@ -32,6 +32,8 @@ from garden.training.phase import Images, Phase
 from garden.training.run_directory import DISK_IS_FULL, RunDirectory, make_directory
 
 TRAINING_GRID_IMAGES = 16
+# A network of plain layers that leaps in its first epoch has lost its start, even where the loss comes down again.
+_FAR_ABOVE = 3.0
 
 
 def finetune(config: TrainingConfig, output: Path, *, tensorboard: bool = True) -> TrainedModel:
@@ -340,6 +342,12 @@ class _Finetuning:
                 f"loss {figures['train/loss']:.3f}, validation loss {figures['validation/loss']:.3f}, "
                 f"accuracy {figures['validation/accuracy']:.3f}, {time.monotonic() - started:.1f} s"
             )
+            guessing = math.log(len(self.folder.class_names))
+            if phase.name == "all" and phase.state.epoch == 1 and figures["train/loss"] > _FAR_ABOVE * guessing:
+                progress.say(
+                    f"The loss is far above that of guessing, {guessing:.3f}: a rate of {phase.peak_rate:g} is too "
+                    "high for this network. Start again with a smaller --head-rate, or auto, and another --output."
+                )
             if self.writer is not None:
                 self.writer.epoch(phase.name, len(self.history), figures)
             if time.monotonic() - last_saved >= self.config.checkpoint_seconds and not phase.done:

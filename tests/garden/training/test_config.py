@@ -55,8 +55,7 @@ def test_the_fingerprint_changes_with_what_decides_the_weights_and_with_nothing_
         ),
         (
             {"weights": "none", "unfreeze": "none"},
-            "--weights none trains everything, so --unfreeze none cannot be followed; leave it out, or give "
-            "--weights.",
+            "--weights none trains everything, so --unfreeze none cannot be followed; leave it out, or give --weights.",
         ),
         ({"seed": -1}, "--seed -1 is out of range; give a number at least 0 and at most 4294967295."),
         ({"late_rate": -1.0}, "--late-rate -1 is out of range; give a number above 0 and at most 10."),

@@ -413,6 +413,17 @@ def test_from_scratch_batch_normalization_learns(make_config, tmp_path):
     assert moved and all(moved)
 
 
+@pytest.mark.parametrize(("rate", "advised"), [(1.0, True), (0.001, False)])
+def test_from_scratch_a_rate_that_throws_the_network_off_is_told(make_config, tmp_path, capsys, rate, advised):
+    settings = {"architecture": "lenet5", "weights": "none", "head_epochs": 1, "late_epochs": 0, "views": 1}
+    finetune(make_config(**settings, head_rate=rate), tmp_path / "run", tensorboard=False)
+    advice = (
+        f"The loss is far above that of guessing, 1.099: a rate of {rate:g} is too high for this network. Start again "
+        "with a smaller --head-rate, or auto, and another --output.\n"
+    )
+    assert capsys.readouterr().err.count(advice) == int(advised)
+
+
 def test_cross_validation_holds_every_image_out_once(make_config, tmp_path):
     figures = finetuning.cross_validate(
         make_config(folds=3, head_epochs=2, late_epochs=0), tmp_path / "run", tensorboard=False
