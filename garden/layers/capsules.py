@@ -191,7 +191,18 @@ class MaskCapsules(keras.layers.Layer):
 
     Input shape: `(batch, capsules, dimensions)`, or a list of that and `(batch, capsules)`.
     Output shape: `(batch, capsules, dimensions)`.
+    Raises: ValueError, if the second input has not a number for each capsule.
     """
+
+    def build(self, input_shape: Any) -> None:
+        # One input's shape is a tuple of numbers.
+        if isinstance(input_shape[0], (list, tuple)):
+            capsules, choice = input_shape
+            if len(choice) != 2 or None not in (capsules[1], choice[1]) and capsules[1] != choice[1]:
+                raise ValueError(
+                    "The second input must be (batch, capsules), a number for each capsule of the first. "
+                    f"Received: input_shape={input_shape!r}."
+                )
 
     def call(self, inputs: Any) -> Any:
         if isinstance(inputs, (list, tuple)):

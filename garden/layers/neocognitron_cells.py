@@ -40,7 +40,7 @@ class NeocognitronS(keras.layers.Layer):
             in four exists, and is weak, so that planes differ before they learn. b begins as 0.
     Input shape: `(batch, height, width, input planes)`.
     Output shape: `(batch, new_height, new_width, planes)`.
-    Raises: ValueError, if an argument is not of the kind described.
+    Raises: ValueError, if an argument is not of the kind described, or the window does not fit into the input.
     """
 
     def __init__(
@@ -65,6 +65,9 @@ class NeocognitronS(keras.layers.Layer):
         )
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
+        arguments.map_shape(input_shape)
+        if self.padding == "valid":
+            arguments.window_fits("kernel_size", self.kernel_size, input_shape)
         channels = input_shape[-1]
         nonnegative = keras.constraints.NonNeg()
         self.excitation = self.add_weight(
@@ -138,7 +141,7 @@ class NeocognitronC(keras.layers.Layer):
         saturation: α, the input for which the output is 1/2.
     Input shape: `(batch, height, width, planes)`.
     Output shape: `(batch, new_height, new_width, planes)`; the windows lie inside the map.
-    Raises: ValueError, if an argument is not of the kind described.
+    Raises: ValueError, if an argument is not of the kind described, or the window does not fit into the input.
     """
 
     def __init__(
@@ -158,6 +161,10 @@ class NeocognitronC(keras.layers.Layer):
         self.weight = arguments.positive_number("weight", weight)
         self.saturation = arguments.positive_number("saturation", saturation)
         self._d = (self.weight * falling_weights(self.kernel_size, self.decay)).astype(np.float32)
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        arguments.map_shape(input_shape)
+        arguments.window_fits("kernel_size", self.kernel_size, input_shape)
 
     def call(self, inputs: Any) -> Any:
         x = tf.cast(inputs, tf.float32)

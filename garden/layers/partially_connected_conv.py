@@ -60,6 +60,9 @@ class PartiallyConnectedConv2D(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
+        arguments.map_shape(input_shape)
+        if self.padding == "valid":
+            arguments.window_fits("kernel_size", self.kernel_size, input_shape)
         channels, filters = input_shape[-1], len(self.connections)
         last = max(max(inputs) for inputs in self.connections)
         if last >= channels:

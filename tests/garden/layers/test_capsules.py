@@ -109,3 +109,13 @@ def test_what_primary_capsules_cannot_do_is_refused_and_not_forgotten(argument, 
     with pytest.raises(ValueError) as caught:
         layers.PrimaryCapsules2D(2, 4, 3, 1, **argument)
     assert str(caught.value) == sentence
+
+
+def test_labels_of_more_classes_than_capsules_are_refused():
+    """Of a label beyond the last capsule, no capsule would be kept."""
+    with pytest.raises(ValueError) as caught:
+        layers.MaskCapsules()([np.ones((2, 4, 3), np.float32), np.ones((2, 5), np.float32)])
+    assert str(caught.value) == (
+        "The second input must be (batch, capsules), a number for each capsule of the first. "
+        "Received: input_shape=[(2, 4, 3), (2, 5)]."
+    )

@@ -125,3 +125,12 @@ def test_weights_stay_above_0_in_training():
 def test_multiply_adds_are_the_connections():
     assert NeocognitronS(24, 5).multiply_adds([(None, 10, 10, 24)], (None, 8, 8, 24)) == 8 * 8 * 25 * 24 * 25
     assert NeocognitronC(5).multiply_adds([(None, 23, 23, 24)], (None, 10, 10, 24)) == 10 * 10 * 24 * 25
+
+
+@pytest.mark.parametrize("cells", [NeocognitronS(2, 6), NeocognitronC(6)])
+def test_a_window_larger_than_the_map_is_refused(cells):
+    with pytest.raises(ValueError) as caught:
+        cells(np.ones((1, 5, 5, 2), np.float32))
+    assert str(caught.value) == (
+        "The window of `kernel_size` must fit into the input. Received: kernel_size=(6, 6), input_shape=(1, 5, 5, 2)."
+    )

@@ -76,3 +76,11 @@ def test_says_what_is_wrong_with_a_table():
     assert str(caught.value).startswith(
         "`connections` names input map 3, but the input has 3 maps, counted from 0. Received: connections=((0, 3),)."
     )
+
+
+def test_a_window_larger_than_the_map_is_refused():
+    with pytest.raises(ValueError) as caught:
+        PartiallyConnectedConv2D([[0], [0, 1]], 6)(np.ones((1, 5, 5, 2), np.float32))
+    assert str(caught.value) == (
+        "The window of `kernel_size` must fit into the input. Received: kernel_size=(6, 6), input_shape=(1, 5, 5, 2)."
+    )
