@@ -59,10 +59,12 @@ def run(arguments: argparse.Namespace) -> int:
     Raises: UsageError, if the picture's name does not end in .svg or .png, or cannot be written there.
     """
     graph: Path | None = arguments.graph
-    if graph is not None and graph.suffix not in _PICTURES:
+    if graph is not None and graph.suffix.lower() not in _PICTURES:
         raise UsageError(f"--graph {graph} ends in neither .svg nor .png; give it one of these endings.")
     if graph is not None and not graph.absolute().parent.is_dir():
         raise UsageError(f"--graph {graph} cannot be written: there is no directory {graph.parent}. Make it first.")
+    if graph is not None and graph.is_dir():
+        raise UsageError(f"--graph {graph} cannot be written: it is a directory. Give the name of a file.")
 
     from garden import architectures, summary
 
@@ -90,7 +92,11 @@ def run(arguments: argparse.Namespace) -> int:
         # As it is shown: an option may have made strides smaller.
         rows = {endpoint.name: layers.row(endpoint.name) for endpoint in entry.endpoints}
         strides = {name: int(row.stride[0]) for name, row in rows.items() if row.stride}
-        network_graph.write(network_graph.graph_of(network, layers, strides), graph)
+        picture = network_graph.graph_of(network, layers, strides)
+        try:
+            network_graph.write(picture, graph)
+        except OSError as error:
+            raise UsageError(f"--graph {graph} cannot be written: {error.strerror}. Name another place.") from error
         progress.say(f"The graph is in {graph}.")
     return 0
 

@@ -400,10 +400,10 @@ def write(graph: Graph, path: Path) -> None:
     """Write the picture; the name's ending says how.
 
     Args:
-        path: Ends in ".svg" or ".png".
+        path: Ends in ".svg" or ".png", in small or capital letters.
     Raises: ValueError, if it ends otherwise.
     """
-    if path.suffix not in (".svg", ".png"):
+    if path.suffix.lower() not in (".svg", ".png"):
         raise ValueError(f"`path` must end in .svg or .png. Received: path={str(path)!r}.")
     with atomic_files.replacing(path) as aside:
-        aside.write_bytes(svg(graph).encode() if path.suffix == ".svg" else png(graph))
+        aside.write_bytes(svg(graph).encode() if path.suffix.lower() == ".svg" else png(graph))

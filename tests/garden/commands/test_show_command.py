@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import json
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from garden import architectures
 from garden.commands import show_command
 from garden.errors import ArchitectureError, UsageError
+from garden.reports import network_graph
 from garden.summary import summarize
 
 
@@ -126,6 +128,32 @@ def test_a_picture_that_cannot_be_is_refused_before_anything_is_read(tmp_path):
     assert str(caught.value) == (
         f"--graph {missing / 'graph.svg'} cannot be written: there is no directory {missing}. Make it first."
     )
+
+
+def test_a_picture_where_none_can_be_written_is_refused_in_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "taken.svg").mkdir()
+    with pytest.raises(UsageError) as caught:
+        run("no_such_network", "--graph", str(tmp_path / "taken.svg"))
+    assert str(caught.value) == (
+        f"--graph {tmp_path / 'taken.svg'} cannot be written: it is a directory. Give the name of a file."
+    )
+
+    def full(graph, path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(network_graph, "write", full)
+    with pytest.raises(UsageError) as caught:
+        run("lenet5", "--graph", str(tmp_path / "lenet.svg"))
+    assert str(caught.value) == (
+        f"--graph {tmp_path / 'lenet.svg'} cannot be written: No space left on device. Name another place."
+    )
+
+
+def test_an_ending_in_capital_letters_is_one_too(tmp_path):
+    assert run("lenet5", "--graph", str(tmp_path / "LENET.PNG")) == 0
+    assert (tmp_path / "LENET.PNG").read_bytes().startswith(b"\x89PNG")
+    assert run("lenet5", "--graph", str(tmp_path / "LENET.SVG")) == 0
+    assert (tmp_path / "LENET.SVG").read_text(encoding="utf-8").startswith("<svg ")
 
 
 def test_inverted_pixels_are_called_so():
