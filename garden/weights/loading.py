@@ -75,7 +75,7 @@ def _locate(architecture_name: str, weights: str | Path) -> tuple[Path, str]:
         raise WeightsError(
             f"There are no {weights!r} weights for {architecture_name}. "
             + (f"Networks that have them: {have}. Name one of those, give" if have else "Give")
-            + " the path of a file of weights, or train from scratch with none."
+            + " the path of a file of weights, or train from scratch: --weights none, in Python weights=None."
         )
     return path, str(path)
 

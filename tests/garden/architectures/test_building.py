@@ -52,7 +52,7 @@ def test_weights_that_nobody_published_are_refused_with_those_that_exist():
     assert str(caught.value) == (
         "There are no 'imagenet' weights for squeezenet1_0. Networks that have them: efficientnet_lite0, "
         "efficientnet_lite1, efficientnet_lite2, squeezenet1_1. Name one of those, give the path of a file of "
-        "weights, or train from scratch with none."
+        "weights, or train from scratch: --weights none, in Python weights=None."
     )
 
 
