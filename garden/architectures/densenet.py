@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import keras
 
+from garden.architectures.average_head import average_head
 from garden.architectures.registry import Endpoint, PublishedError, architecture
 from garden.image_spec import ImageSpec
 
@@ -129,11 +130,7 @@ def densenet(
             x = _dense_layer(x, variant.growth_rate, f"conv{block}_block{number}")
         filters += layers * variant.growth_rate
     x = keras.layers.ReLU(name="relu")(_normalize(x, "bn"))
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    if num_classes is None:
-        return x
-    x = keras.layers.Dropout(dropout_rate, dtype="float32", name="dropout")(x)
-    return keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    return average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)
 
 
 def _stem(variant: DenseNetVariant, x: keras.KerasTensor) -> keras.KerasTensor:

@@ -15,6 +15,7 @@ import dataclasses
 
 import keras
 
+from garden.architectures.average_head import average_head
 from garden.architectures.registry import Endpoint, PublishedError, architecture
 from garden.errors import ArchitectureError
 from garden.image_spec import ImageSpec
@@ -135,11 +136,7 @@ def googlenet(
         if auxiliary_heads and num_classes is not None and block in _AUXILIARY_HEADS:
             name = _AUXILIARY_HEADS[block]
             outputs[f"{name}_classifier"] = _auxiliary_head(x, num_classes, name)
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    if num_classes is None:
-        return x
-    x = keras.layers.Dropout(dropout_rate, dtype="float32", name="dropout")(x)
-    x = keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    x = average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)
     return {"logits": x, **outputs} if auxiliary_heads else x
 
 

@@ -10,6 +10,7 @@ import dataclasses
 
 import keras
 
+from garden.architectures.average_head import average_head
 from garden.architectures.inception_branches import (
     Branch,
     Convolution,
@@ -149,8 +150,4 @@ def inception_v2(
         x = pool(x, name, step, variant.style) if isinstance(step, Pool) else convolve(x, name, step, variant.style)
     for name, branches in _modules(variant).items():
         x = inception_module(x, name, branches, variant.style)
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    if num_classes is None:
-        return x
-    x = keras.layers.Dropout(dropout_rate, dtype="float32", name="dropout")(x)
-    return keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    return average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)

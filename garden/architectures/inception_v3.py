@@ -15,6 +15,7 @@ import dataclasses
 
 import keras
 
+from garden.architectures.average_head import average_head
 from garden.architectures.inception_branches import (
     Branch,
     Convolution,
@@ -178,11 +179,7 @@ def inception_v3(
         x = inception_module(x, name, branches, _STYLE)
         if name == "mixed_6e":
             before_auxiliary = x
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    if num_classes is None:
-        return x
-    x = keras.layers.Dropout(dropout_rate, dtype="float32", name="dropout")(x)
-    logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    logits = average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)
     if not auxiliary_heads:
         return logits
     return {"logits": logits, "auxiliary_logits": _auxiliary_head(before_auxiliary, num_classes)}

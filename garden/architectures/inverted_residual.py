@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import keras
 
+from garden.architectures.average_head import average_head
 from garden.architectures.registry import Endpoint
 
 
@@ -94,12 +95,7 @@ def inverted_residual_network(
         stride, dilation = (stride, dilation * block.stride) if is_dense else (stride * strides, dilation)
     x = keras.layers.Conv2D(head_filters, 1, use_bias=False, name="head_conv")(x)
     x = _normalize(x, "head", momentum=momentum, activate=True)
-    # From here on float32, also in mixed precision: sums over a map are too coarse in float16.
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    if num_classes is None:
-        return x
-    x = keras.layers.Dropout(dropout_rate, dtype="float32", name="dropout")(x)
-    return keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    return average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)
 
 
 def _inverted_residual(

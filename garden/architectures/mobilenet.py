@@ -10,6 +10,7 @@ import dataclasses
 
 import keras
 
+from garden.architectures.average_head import average_head
 from garden.architectures.registry import Endpoint, PublishedError, architecture
 from garden.image_spec import ImageSpec
 
@@ -102,11 +103,7 @@ def mobilenet(
         x = _separable_block(x, f"block{number}", int(filters * variant.width), 1 if is_dense else strides, dilation)
         # What a stride would have taken apart, the layers after it now reach over.
         stride, dilation = (stride, dilation * strides) if is_dense else (stride * strides, dilation)
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    if num_classes is None:
-        return x
-    x = keras.layers.Dropout(dropout_rate, dtype="float32", name="dropout")(x)
-    return keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    return average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)
 
 
 def _separable_block(x: keras.KerasTensor, name: str, filters: int, strides: int, dilation: int) -> keras.KerasTensor:

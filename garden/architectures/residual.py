@@ -239,21 +239,3 @@ def _shortcut(x: keras.KerasTensor, block: ResidualBlock) -> keras.KerasTensor:
         zeros = keras.layers.Rescaling(0.0, name=f"{name}_zeros")(x)
         x = keras.layers.Concatenate(name=f"{name}_padded")([x, zeros])
     return x
-
-
-def head(x: keras.KerasTensor, *, num_classes: int | None, dropout_rate: float) -> keras.KerasTensor:
-    """Average over the map, and a dense layer.
-
-    Args:
-        num_classes: Number of logits; None for the averages.
-        dropout_rate: Share of the averages dropped while training.
-    """
-    # From here on float32, also in mixed precision: sums over a map are too coarse in float16.
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    if num_classes is None:
-        return x
-    x = keras.layers.Dropout(dropout_rate, dtype="float32", name="dropout")(x)
-    return keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
-
-
-HEAD_LAYERS = ("dropout", "logits")

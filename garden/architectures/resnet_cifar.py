@@ -11,6 +11,7 @@ import dataclasses
 import keras
 
 from garden.architectures import residual, residual_names
+from garden.architectures.average_head import HEAD_LAYERS, average_head
 from garden.architectures.registry import Endpoint, PublishedError, architecture
 from garden.architectures.residual import ResidualBlock, Shortcut
 
@@ -73,7 +74,7 @@ def _published_error(variant: CifarResNetVariant) -> PublishedError:
         (Endpoint("conv1_relu", 1),), _blocks(variant), last_layer="relu"
     ),
     features_layer="pool",
-    head_layers=residual.HEAD_LAYERS,
+    head_layers=HEAD_LAYERS,
     minimum_size=8,
     num_classes=10,
     foreign_names=lambda variant: residual_names.postactivated(
@@ -88,4 +89,4 @@ def resnet_cifar(
     x = keras.layers.ReLU(name="conv1_relu")(residual.normalize(x, "conv1_bn"))
     for block in _blocks(variant):
         x = residual.residual_block(x, block)
-    return residual.head(x, num_classes=num_classes, dropout_rate=dropout_rate)
+    return average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)

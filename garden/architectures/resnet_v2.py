@@ -14,6 +14,7 @@ import dataclasses
 import keras
 
 from garden.architectures import residual, residual_names
+from garden.architectures.average_head import HEAD_LAYERS, average_head
 from garden.architectures.registry import Endpoint, PublishedError, architecture
 from garden.architectures.residual import Convolution, ResidualBlock
 from garden.image_spec import ImageSpec
@@ -98,7 +99,7 @@ def _endpoints(variant: ResNetV2Variant) -> tuple[Endpoint, ...]:
     image_spec=lambda variant: KERAS_SPEC if variant.strides_last else residual.IMAGENET_SPEC,
     endpoints=_endpoints,
     features_layer="pool",
-    head_layers=residual.HEAD_LAYERS,
+    head_layers=HEAD_LAYERS,
     minimum_size=32,
     options={"output_stride": (32, 16, 8)},
     foreign_names=lambda variant: residual_names.preactivated(_blocks(variant), keras_names=variant.strides_last),
@@ -121,4 +122,4 @@ def resnet_v2(
     for block in residual.dilated(_blocks(variant), stem_stride=4, output_stride=output_stride):
         x = residual.preactivated_block(x, block, epsilon=epsilon)
     x = keras.layers.ReLU(name="post_relu")(residual.normalize(x, "post_bn", epsilon=epsilon))
-    return residual.head(x, num_classes=num_classes, dropout_rate=dropout_rate)
+    return average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)

@@ -11,6 +11,7 @@ import dataclasses
 import keras
 
 from garden.architectures import residual, residual_names
+from garden.architectures.average_head import HEAD_LAYERS, average_head
 from garden.architectures.registry import Endpoint, PublishedError, architecture
 from garden.architectures.residual import ResidualBlock
 
@@ -70,7 +71,7 @@ def _blocks(variant: ResNeXtVariant) -> list[ResidualBlock]:
         (Endpoint("conv1_relu", 2), Endpoint("pool1", 4)), _blocks(variant), last_layer="relu"
     ),
     features_layer="pool",
-    head_layers=residual.HEAD_LAYERS,
+    head_layers=HEAD_LAYERS,
     minimum_size=32,
     options={"output_stride": (32, 16, 8)},
     foreign_names=lambda variant: residual_names.postactivated(_blocks(variant)),
@@ -87,4 +88,4 @@ def resnext(
     x = residual.stem(pixels)
     for block in residual.dilated(_blocks(variant), stem_stride=4, output_stride=output_stride):
         x = residual.residual_block(x, block)
-    return residual.head(x, num_classes=num_classes, dropout_rate=dropout_rate)
+    return average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)

@@ -10,6 +10,7 @@ import dataclasses
 import keras
 
 from garden.architectures import residual
+from garden.architectures.average_head import HEAD_LAYERS, average_head
 from garden.architectures.registry import Endpoint, PublishedError, architecture
 from garden.architectures.residual import Convolution, ResidualBlock
 
@@ -81,7 +82,7 @@ def _endpoints(variant: SEResNetVariant) -> tuple[Endpoint, ...]:
     image_spec=residual.IMAGENET_SPEC,
     endpoints=_endpoints,
     features_layer="pool",
-    head_layers=residual.HEAD_LAYERS,
+    head_layers=HEAD_LAYERS,
     minimum_size=32,
     dropout_rate=lambda variant: 0.2 if variant.is_senet else 0.0,
     options={"output_stride": (32, 16, 8)},
@@ -98,7 +99,7 @@ def se_resnet(
     x = _senet_stem(pixels) if variant.is_senet else residual.stem(pixels)
     for block in residual.dilated(_blocks(variant), stem_stride=4, output_stride=output_stride):
         x = residual.residual_block(x, block)
-    return residual.head(x, num_classes=num_classes, dropout_rate=dropout_rate)
+    return average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)
 
 
 def _senet_stem(x: keras.KerasTensor) -> keras.KerasTensor:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import keras
 
+from garden.architectures.average_head import average_head
 from garden.architectures.registry import Endpoint, PublishedError, architecture
 from garden.image_spec import ImageSpec
 from garden.layers import ChannelShuffle, GroupedConv2D
@@ -104,11 +105,7 @@ def shufflenet(
         # The first unit of all reads so few channels that groups of them would starve: table 1.
         first_groups = 1 if (stage, number) == (2, 1) else variant.groups
         x = _unit(x, filters, variant.groups, first_groups, halves=number == 1, name=f"stage{stage}_unit{number}")
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    if num_classes is None:
-        return x
-    x = keras.layers.Dropout(dropout_rate, dtype="float32", name="dropout")(x)
-    return keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    return average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)
 
 
 def _unit(

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import keras
 
+from garden.architectures.average_head import average_head
 from garden.architectures.registry import Endpoint, PublishedError, architecture
 from garden.image_spec import ImageSpec
 from garden.layers import ChannelShuffle, ChannelSplit
@@ -95,11 +96,7 @@ def shufflenet_v2(
     for stage, number in _units():
         x = _unit(x, variant.stage_filters[stage - 2], halves=number == 1, name=f"stage{stage}_unit{number}")
     x = _pointwise(x, variant.conv5_filters, "conv5")
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    if num_classes is None:
-        return x
-    x = keras.layers.Dropout(dropout_rate, dtype="float32", name="dropout")(x)
-    return keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    return average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)
 
 
 def _unit(x: keras.KerasTensor, filters: int, *, halves: bool, name: str) -> keras.KerasTensor:

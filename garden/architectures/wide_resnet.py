@@ -12,6 +12,7 @@ import dataclasses
 import keras
 
 from garden.architectures import residual, residual_names
+from garden.architectures.average_head import HEAD_LAYERS, average_head
 from garden.architectures.registry import Endpoint, PublishedError, architecture
 from garden.architectures.residual import ResidualBlock
 
@@ -67,7 +68,7 @@ def _cifar_blocks(variant: CifarWideResNetVariant) -> list[ResidualBlock]:
         (Endpoint("conv1", 1),), _cifar_blocks(variant), last_layer="add"
     ),
     features_layer="pool",
-    head_layers=residual.HEAD_LAYERS,
+    head_layers=HEAD_LAYERS,
     minimum_size=8,
     num_classes=10,
     # Dropped between the two convolutions of a block; the paper has 0.3 for CIFAR and 0.4 for SVHN.
@@ -89,7 +90,7 @@ def wide_resnet_cifar(
     for block in _cifar_blocks(variant):
         x = residual.preactivated_block(x, block, dropout_rate=block_dropout)
     x = keras.layers.ReLU(name="post_relu")(residual.normalize(x, "post_bn"))
-    return residual.head(x, num_classes=num_classes, dropout_rate=dropout_rate)
+    return average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _blocks(variant: WideResNetVariant) -> list[ResidualBlock]:
         (Endpoint("conv1_relu", 2), Endpoint("pool1", 4)), _blocks(variant), last_layer="relu"
     ),
     features_layer="pool",
-    head_layers=residual.HEAD_LAYERS,
+    head_layers=HEAD_LAYERS,
     minimum_size=32,
     options={"output_stride": (32, 16, 8)},
     foreign_names=lambda variant: residual_names.postactivated(_blocks(variant)),
@@ -157,4 +158,4 @@ def wide_resnet(
     x = residual.stem(pixels)
     for block in residual.dilated(_blocks(variant), stem_stride=4, output_stride=output_stride):
         x = residual.residual_block(x, block)
-    return residual.head(x, num_classes=num_classes, dropout_rate=dropout_rate)
+    return average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)

@@ -11,6 +11,7 @@ import dataclasses
 
 import keras
 
+from garden.architectures.average_head import average_head
 from garden.architectures.registry import Endpoint, PublishedError, architecture
 from garden.image_spec import ImageSpec
 from garden.layers import ConstantPadding2D, DilatedMaxPooling2D
@@ -111,11 +112,7 @@ def xception(
     for name, filters in _LAST:
         x = _separable(x, name, filters, dilation)
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    if num_classes is None:
-        return x
-    x = keras.layers.Dropout(dropout_rate, dtype="float32", name="dropout")(x)
-    return keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    return average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)
 
 
 def _residual_block(x: keras.KerasTensor, block: _Block, strides: int, dilation: int) -> keras.KerasTensor:

@@ -54,6 +54,7 @@ def test_every_family_file_is_imported():
         "inverted_residual",
         "residual",
         "residual_names",
+        "average_head",
         "dense_head",
         "five_convolutions",
     }
