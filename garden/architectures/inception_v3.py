@@ -180,7 +180,7 @@ def inception_v3(
         if name == "mixed_6e":
             before_auxiliary = x
     logits = average_head(x, num_classes=num_classes, dropout_rate=dropout_rate)
-    if not auxiliary_heads:
+    if num_classes is None or not auxiliary_heads:
         return logits
     return {"logits": logits, "auxiliary_logits": _auxiliary_head(before_auxiliary, num_classes)}
 
