@@ -14,7 +14,7 @@ from garden.trained_model import TrainedModel
 # Largest difference of an optimized network: of its logits, relative to the largest one; of its scores.
 TOLERANCE = 1e-4
 # Each signature that is asked holds its own copies of constants, but variables are held once: docs/decisions/0006.
-MAXIMUM_FROZEN_BYTES = 32 * 1024 * 1024
+MAXIMUM_FROZEN_BYTES = 16 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True)

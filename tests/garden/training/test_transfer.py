@@ -78,9 +78,9 @@ def test_auto_lets_at_least_one_endpoint_train_and_stays_within_its_share(name):
     from garden.summary import summarize
 
     architecture = architectures.get(name)
-    network = architectures.build(name, num_classes=3)
+    network = architectures.outline(name, num_classes=3)
     boundary = transfer.boundary_layer(network, architecture, unfreeze="auto")
-    behind = [endpoint.name for endpoint in architecture.endpoints]
+    behind = ["pixels", *(endpoint.name for endpoint in architecture.endpoints)]
     assert boundary in behind and boundary != behind[-1]
     macs = {row.name: row.macs for row in summarize(network).rows}
     frozen = {layer.name for layer in keras.Model(network.input, network.get_layer(boundary).output).layers}
