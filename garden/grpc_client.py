@@ -1,7 +1,7 @@
 """Asks a TF Serving server, or one that speaks its protocol, over gRPC, with the stock stubs.
 
 The stubs come from `tensorflow-serving-api`, whose messages lie inside the `tensorflow` package: importing this module
-loads TensorFlow (2.3 s with a warm disk cache). Nothing of TensorFlow runs.
+loads TensorFlow, which takes seconds. Nothing of TensorFlow runs.
 """
 
 from __future__ import annotations

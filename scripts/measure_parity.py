@@ -26,6 +26,7 @@ def main(patterns: list[str]) -> int:
     """Measure the cases that fit and write the file. Exit code 1 if one is beyond the tolerance."""
     loader = importlib.machinery.SourceFileLoader("parity_oracles", str(ROOT / "tests" / "parity" / "oracles.py"))
     oracles = types.ModuleType(loader.name)
+    oracles.__file__ = loader.path
     sys.modules[loader.name] = oracles
     loader.exec_module(oracles)
     rows = {(row["architecture"], row["oracle"]): row for row in json.loads(FILE.read_text())} if FILE.is_file() else {}

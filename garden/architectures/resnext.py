@@ -39,9 +39,9 @@ class ResNeXtVariant:
 
 # Table 1 for the blocks. Parameters: trainable, 1000 classes, convolutions without bias.
 VARIANTS = {  #                               blocks  groups width parameters multiply-adds error
-    "resnext50_32x4d": ResNeXtVariant((3, 4, 6, 3), 32, 4, 25_028_904, 4_230_479_872, 22.2, "table 3"),
-    "resnext101_32x4d": ResNeXtVariant((3, 4, 23, 3), 32, 4, 44_177_704, 7_969_996_800, 21.2, "table 3"),
-    "resnext101_64x4d": ResNeXtVariant((3, 4, 23, 3), 64, 4, 83_455_272, 15_460_270_080, 20.4, "table 4"),
+    "resnext50_32x4d": ResNeXtVariant((3, 4, 6, 3), 32, 4, 25_028_904, 4_230_479_872, 22.2, "table 3, as recalled"),
+    "resnext101_32x4d": ResNeXtVariant((3, 4, 23, 3), 32, 4, 44_177_704, 7_969_996_800, 21.2, "table 3, as recalled"),
+    "resnext101_64x4d": ResNeXtVariant((3, 4, 23, 3), 64, 4, 83_455_272, 15_460_270_080, 20.4, "table 4, as recalled"),
 }
 
 

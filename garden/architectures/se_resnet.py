@@ -40,9 +40,9 @@ class SEResNetVariant:
 
 # Parameters: trainable, 1000 classes, convolutions without bias, gates with.
 VARIANTS = {  #                             blocks     senet parameters multiply-adds error
-    "se_resnet50": SEResNetVariant((3, 4, 6, 3), False, 28_088_024, 3_860_488_192, 23.29, "table 2"),
-    "se_resnet101": SEResNetVariant((3, 4, 23, 3), False, 49_326_872, 7_574_937_600, 22.38, "table 2"),
-    "se_resnet152": SEResNetVariant((3, 8, 36, 3), False, 66_821_848, 11_288_993_792, 21.57, "table 2"),
+    "se_resnet50": SEResNetVariant((3, 4, 6, 3), False, 28_088_024, 3_860_488_192, 23.29, "table 2, as recalled"),
+    "se_resnet101": SEResNetVariant((3, 4, 23, 3), False, 49_326_872, 7_574_937_600, 22.38, "table 2, as recalled"),
+    "se_resnet152": SEResNetVariant((3, 8, 36, 3), False, 66_821_848, 11_288_993_792, 21.57, "table 2, as recalled"),
     "senet154": SEResNetVariant((3, 8, 36, 3), True, 115_088_984, 20_688_363_520, 18.68, "table 8"),
 }
 

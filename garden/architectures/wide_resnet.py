@@ -134,7 +134,7 @@ def _blocks(variant: WideResNetVariant) -> list[ResidualBlock]:
     VARIANTS,
     source="https://arxiv.org/abs/1605.07146",
     year=2016,
-    published_error=lambda variant: PublishedError(variant.top1_error, "table 8"),
+    published_error=lambda variant: PublishedError(variant.top1_error, "table 8, as recalled"),
     parameter_note="convolutions without bias",
     image_spec=residual.IMAGENET_SPEC,
     endpoints=lambda variant: residual.block_endpoints(

@@ -89,7 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         phases,
         "--head-rate",
         "head_rate",
-        "peak learning rate of the head, or auto to look for one",
+        "peak learning rate of the head, or auto to look for one; with --weights none that of the whole network, "
+        "where plain deep networks need far less than the default",
         type=_rate,
     )
     option(phases, "--late-rate", "late_rate", "peak learning rate of the second phase, or auto", type=_rate)

@@ -31,14 +31,14 @@ CASES = [
     oracles.keras_case("densenet201", keras.applications.DenseNet201, size=64, slow=True),
     oracles.ParityCase(
         "densenet161",
-        "pytorchcv.densenet161",
+        "pytorchcv densenet161",
         "pytorchcv",
         lambda: _beside_pytorchcv("densenet161", "densenet", "densenet161", num_classes=50, size=64),
         slow=True,
     ),
     oracles.ParityCase(
         "densenet100_cifar",
-        "pytorchcv.densenet100_k12_bc_cifar10",
+        "pytorchcv densenet100_k12_bc_cifar10",
         "pytorchcv",
         lambda: _beside_pytorchcv(
             "densenet100_cifar", "densenet_cifar", "densenet100_k12_bc_cifar10", num_classes=10, size=32

@@ -52,6 +52,6 @@ def _pool_any_map(network) -> None:
 
 
 CASES = [
-    oracles.ParityCase("inception_v2", "light_inception_v2 in onnxruntime", "onnx", onnx_difference),
+    oracles.ParityCase("inception_v2", "onnx light_inception_v2", "onnx", onnx_difference),
     oracles.pytorchcv_file_case("inception_v2_caffe", "bninception.bninception", size=96, adapt=_pool_any_map),
 ]
