@@ -19,7 +19,6 @@ WITHOUT_ORACLE = {
     "maxout": "a NumPy forward pass, tests/garden/architectures/test_maxout.py",
     "lenet": "a NumPy forward pass, tests/garden/architectures/test_lenet.py",
     "efficientnet_lite": "a PyTorch forward pass of our own, tests/garden/architectures/test_efficientnet_lite.py",
-    "squeezenet": "a PyTorch forward pass of our own, tests/garden/architectures/test_squeezenet.py",
     "lenet1989": "a NumPy forward pass, tests/garden/architectures/test_lenet1989.py",
     "neocognitron": "a NumPy forward pass and learning, tests/garden/architectures/test_neocognitron.py",
 }
