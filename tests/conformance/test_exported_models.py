@@ -15,7 +15,7 @@ from PIL import Image
 
 from garden import architectures
 from garden.data import decoding
-from garden.export import export, graph_rules, verify_directory
+from garden.export import export, golden, graph_rules, verify_directory
 from garden.export.saved_model_session import SavedModelSession
 from garden.image_spec import ImageSpec
 from garden.trained_model import TrainedModel
@@ -55,6 +55,7 @@ def make_trained(name: str) -> TrainedModel:
     # Batch statistics of the pictures themselves: training mode would not reproduce them for one picture, and
     # without them a deep network of random weights gives every picture the same answer.
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    calm_residuals(network)
     for layer in norms:
         layer.momentum = 0.0
     network(prepare(make_pictures() * 4, spec), training=True)
@@ -68,6 +69,18 @@ def make_trained(name: str) -> TrainedModel:
         image_spec=spec,
         features_layer=entry.features_layer,
     )
+
+
+def calm_residuals(network: keras.Model) -> None:
+    """Let each block add little, as in a trained network: a hundred of them blow rounding up a thousandfold."""
+    for addition in network.layers:
+        if isinstance(addition, keras.layers.Add):
+            for tensor in addition.input:
+                layer = tensor._keras_history.operation
+                if type(layer).__name__ == "SqueezeExcite":
+                    layer = layer.input._keras_history.operation
+                if isinstance(layer, keras.layers.BatchNormalization) and layer.scale:
+                    layer.gamma.assign(0.2 * layer.gamma)
 
 
 def make_pictures() -> list[bytes]:
@@ -100,6 +113,10 @@ def test_exported_scores_are_the_trained_networks(name: str, tmp_path: Path) -> 
 
     assert graph_rules.broken_rules(graph_rules.read_meta_graph(exported.path)) == []
     assert verify_directory(exported.path).problems == []
+    # What travels with the model: 1e-5, or 1e-4 for a network so deep that another order of the same sums shows.
+    tolerance = golden.read(exported.path).tolerance
+    assert tolerance in (1e-5, 1e-4)
+    assert tolerance == 1e-5 or name not in FAST
     with SavedModelSession(exported.path) as session:
         answer = session.run("serving_default", {"image_bytes": np.array(pictures, dtype=object)})
         features = session.run("features", {"image_bytes": np.array(pictures, dtype=object)})["features"]
@@ -111,7 +128,7 @@ def test_exported_scores_are_the_trained_networks(name: str, tmp_path: Path) -> 
                 for label, score in zip(answer["classes"][row], answer["scores"][row], strict=True)
             }
             assert set(named) == set(LABELS)
-            np.testing.assert_allclose([named[label] for label in LABELS], scores, atol=1e-5)
+            np.testing.assert_allclose([named[label] for label in LABELS], scores, atol=tolerance)
         # Otherwise a graph that ignores its input would pass.
         assert np.ptp(expected, axis=0).max() > 0.005
 
@@ -120,4 +137,4 @@ def test_exported_scores_are_the_trained_networks(name: str, tmp_path: Path) -> 
         scores = session.run("pixels", {"pixels": pixels})["scores"]
         prepared = trained.image_spec.prepare(tf.constant(pixels)).numpy()
         expected = trained.scores_of_logits(trained.predict_logits(prepared)).numpy()
-        np.testing.assert_allclose(scores, expected, atol=1e-5)
+        np.testing.assert_allclose(scores, expected, atol=tolerance)
