@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.optimize and not exported.optimized:
         progress.say("It is not optimized: folded, the network would answer differently by more than 1e-4.")
     if exported.optimized:
-        print("Optimized: batch normalization is folded into the layers before it (--no-optimize leaves it).")
+        print("Optimized for answering, with the answers of the trained network (--no-optimize writes it as it is).")
     print(f"It answers about {len(trained.labels)} classes as the trained network does, in a TF Serving session.")
     print(f"Next: garden serve {arguments.models}")
     print(f"      garden predict PHOTO --model {exported.name}")

@@ -50,8 +50,9 @@ def test_counts_with_and_without_the_decoder():
     assert whole.parameters - plain.parameters == 161 * 512 + 513 * 1024 + 1025 * 784
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def with_decoder():
+    # For each test anew: one of them trains it.
     keras.utils.set_random_seed(3)
     return architectures.build("capsnet", num_classes=3, input_shape=SHAPE, reconstruction=True)
 

@@ -53,7 +53,10 @@ def test_run_becomes_a_version_with_its_photos_and_card(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"Wrote {version} (")
     assert lines[0].endswith(" MB): colours, version 1.")
-    assert lines[2:] == [f"Next: garden serve {models}", "      garden predict PHOTO --model colours"]
+    assert lines[1] == (
+        "Optimized for answering, with the answers of the trained network (--no-optimize writes it as it is)."
+    )
+    assert lines[3:] == [f"Next: garden serve {models}", "      garden predict PHOTO --model colours"]
     assert (version / "assets.extra" / "model_card.md").read_text() == "# Colours\n"
     assert manifest.read(version)["answers_unknown"] is False
     recorded = golden.read(version)
