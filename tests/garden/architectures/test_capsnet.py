@@ -54,7 +54,11 @@ def test_counts_with_and_without_the_decoder():
 def with_decoder():
     # For each test anew: one of them trains it.
     keras.utils.set_random_seed(3)
-    return architectures.build("capsnet", num_classes=3, input_shape=SHAPE, reconstruction=True)
+    network = architectures.build("capsnet", num_classes=3, input_shape=SHAPE, reconstruction=True)
+    # Random capsules are so short that no decoder sees them.
+    for weight in network.trainable_weights:
+        weight.assign(2 * weight)
+    return network
 
 
 def test_the_decoder_draws_from_the_longest_capsule_or_from_the_labels(with_decoder):
