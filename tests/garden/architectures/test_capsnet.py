@@ -54,14 +54,13 @@ def test_counts_with_and_without_the_decoder():
 def with_decoder():
     # For each test anew: one of them trains it.
     keras.utils.set_random_seed(3)
-    network = architectures.build("capsnet", num_classes=3, input_shape=SHAPE, reconstruction=True)
-    # Random capsules are so short that no decoder sees them.
-    for weight in network.trainable_weights:
-        weight.assign(2 * weight)
-    return network
+    return architectures.build("capsnet", num_classes=3, input_shape=SHAPE, reconstruction=True)
 
 
 def test_the_decoder_draws_from_the_longest_capsule_or_from_the_labels(with_decoder):
+    # Random capsules are so short that no decoder sees them.
+    for weight in with_decoder.trainable_weights:
+        weight.assign(2 * weight)
     digits = tf.constant(np.random.default_rng(0).uniform(size=(4, *SHAPE)), tf.float32)
     answer = with_decoder(digits)
     assert set(answer) == {"logits", "reconstruction"}
