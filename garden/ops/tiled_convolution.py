@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -103,13 +102,11 @@ def _phases(
             along.append([first - tile * stride, last])
         paddings.append(along)
         steps.append(stride * tiles)
-    # Dealt out by one operation each; a slice for each kernel costs small maps some per cent.
-    each_kernel = tf.unstack(tf.reshape(kernels, (-1, *kernels.shape[2:])))
-    each_bias = [None] * len(each_kernel) if biases is None else tf.unstack(tf.reshape(biases, (-1, biases.shape[2])))
     phases = []
-    for (vertical, horizontal), kernel, bias in zip(itertools.product(*paddings), each_kernel, each_bias, strict=True):
-        y = tf.nn.conv2d(x, kernel, steps, [[0, 0], vertical, horizontal, [0, 0]])
-        phases.append(y if bias is None else tf.nn.bias_add(y, bias))
+    for row, vertical in enumerate(paddings[0]):
+        for column, horizontal in enumerate(paddings[1]):
+            y = tf.nn.conv2d(x, kernels[row, column], steps, [[0, 0], vertical, horizontal, [0, 0]])
+            phases.append(y if biases is None else tf.nn.bias_add(y, biases[row, column]))
     return phases
 
 
