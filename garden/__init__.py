@@ -23,7 +23,7 @@ _PUBLIC = {
     "outline": "garden.architectures",
     "summarize": "garden.summary",
 }
-_MODULES = ("architectures", "data", "export", "layers", "training", "weights")
+_MODULES = ("architectures", "data", "export", "inspection", "layers", "training", "weights")
 
 __all__ = sorted([*_PUBLIC, *_MODULES, "__version__"])
 

@@ -8,6 +8,7 @@ GardenError
 ├── WeightsError           weights are missing, damaged or of another network
 ├── RunError               a run directory is incomplete or of another run
 ├── ResourceError          memory or disk ran out
+├── InspectionError        a network cannot be looked into that way
 ├── ExportError            an export cannot be written or does not answer as recorded
 └── RemoteError            a server does not answer, or answers with an error
 """
@@ -57,3 +58,7 @@ class ExportError(GardenError):
 
 class RemoteError(GardenError):
     """A server does not answer, or answers with an error."""
+
+
+class InspectionError(GardenError):
+    """A network cannot be looked into that way."""

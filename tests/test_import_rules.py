@@ -33,13 +33,16 @@ ALLOWED = {
     "garden.data": LEAVES,
     "garden.trained_model": LEAVES | {"garden.architectures"},
     "garden.evaluation": LEAVES | {"garden.data", "garden.trained_model"},
-    "garden.reports": LEAVES | {"garden", "garden.data", "garden.evaluation", "garden.trained_model"},
+    "garden.inspection": LEAVES,
+    "garden.reports": LEAVES
+    | {"garden", "garden.data", "garden.evaluation", "garden.inspection", "garden.trained_model"},
     "garden.training": LEAVES
     | {
         "garden",
         "garden.architectures",
         "garden.data",
         "garden.evaluation",
+        "garden.inspection",
         "garden.layers",
         "garden.reports",
         "garden.summary",
@@ -65,6 +68,7 @@ ALLOWED = {
         "garden.evaluation",
         "garden.export",
         "garden.grpc_client",
+        "garden.inspection",
         "garden.reports",
         "garden.summary",
         "garden.trained_model",

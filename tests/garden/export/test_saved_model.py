@@ -286,7 +286,7 @@ def test_graph_that_answers_otherwise_is_not_published(
     record = golden.record
 
     def record_others(trained: Any, images: Any, *, answer_unknown: bool) -> Any:
-        hotter = dataclasses.replace(trained, temperature=trained.temperature + 1e-2)
+        hotter = dataclasses.replace(trained, temperature=trained.temperature + 1e-3)
         return record(hotter, images, answer_unknown=answer_unknown)
 
     monkeypatch.setattr(saved_model.golden, "record", record_others)

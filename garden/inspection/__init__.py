@@ -1,0 +1,36 @@
+"""Ways to see what a network has learned, for any functional Keras model.
+
+Maps of a picture: `method(network, images, objective)` gives `(batch, height, width)`. Pictures made by the network,
+folders and networks: see each function. `METHODS` holds all, with what `garden inspect` shows of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Public name → the module that defines it.
+_PUBLIC = {
+    "INPUT": "inspected_network",
+    "METHODS": "methods",
+    "Grade": "panel",
+    "InspectedNetwork": "inspected_network",
+    "InspectionSession": "session",
+    "Method": "method",
+    "Objective": "objectives",
+    "Panel": "panel",
+    "Photo": "session",
+    "SCORES": "inspected_network",
+    "saliency": "saliency",
+}
+_MODULES = ("input_space", "objectives", "rendering")
+
+__all__ = sorted([*_PUBLIC, *_MODULES])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"garden.inspection.{_PUBLIC[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"garden.inspection.{name}")
+    raise AttributeError(f"module 'garden.inspection' has no attribute {name!r}")

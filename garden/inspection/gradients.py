@@ -1,0 +1,89 @@
+"""Gradients of an objective with respect to the picture or to a layer: the engine of most methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from garden.errors import InspectionError
+from garden.inspection import relu_rules
+from garden.inspection.inspected_network import INPUT, InspectedNetwork
+from garden.inspection.objectives import Objective
+
+
+def value_and_gradient(
+    network: InspectedNetwork,
+    x: tf.Tensor,
+    objective: Objective,
+    arguments: Sequence[tf.Tensor],
+    *,
+    path: str = INPUT,
+    relu_rule: str = relu_rules.PLAIN,
+    weigh_by_value: bool = False,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The objective, its gradient, and what the gradient is with respect to; call it inside a `tf.function`.
+
+    Args:
+        network: Whose objective it is.
+        x: Prepared pictures, `(batch, height, width, channels)`.
+        objective: One number per picture.
+        arguments: As `Objective.values` takes them.
+        path: The gradient is with respect to its output.
+        relu_rule: One of `relu_rules.RULES`.
+        weigh_by_value: Whether what starts on the way back is the value itself instead of 1 (DeconvNet).
+    Returns: values `(batch,)`, gradients and outputs of `path`, all float32.
+    Raises: InspectionError, if the objective does not depend on `path`, or the rule does not apply.
+    """
+    x = tf.identity(x)  # So that the gradient exists although `x` may be the argument of an outer graph.
+    with relu_rules.applied(relu_rule, network.model.name):
+        captured = network.run(x, tuple(dict.fromkeys((*objective.paths, path))))
+    values = objective.values(captured, arguments)
+    source = x if path == INPUT else captured[path]
+    (gradient,) = tf.gradients(values, source, grad_ys=values if weigh_by_value else tf.ones_like(values))
+    if gradient is None:
+        raise InspectionError(
+            f"{' and '.join(objective.paths)} of '{network.model.name}' does not depend on '{path}' in a way that has "
+            "a gradient. Name an earlier layer."
+        )
+    return values, tf.cast(gradient, tf.float32), tf.cast(source, tf.float32)
+
+
+def gradients_of(
+    network: InspectedNetwork,
+    images: np.ndarray,
+    objective: Objective,
+    *,
+    path: str = INPUT,
+    relu_rule: str = relu_rules.PLAIN,
+    weigh_by_value: bool = False,
+    batch_size: int = 32,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`value_and_gradient` of prepared pictures, in batches, as arrays.
+
+    Input shape: `(pictures, height, width, channels)`.
+    """
+    objective.check(network)
+
+    def make() -> Any:
+        @tf.function(
+            autograph=False,
+            input_signature=[tf.TensorSpec((None, *images.shape[1:]), tf.float32), objective.signature()],
+        )
+        def run(x: tf.Tensor, arguments: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            return value_and_gradient(
+                network, x, objective, arguments, path=path, relu_rule=relu_rule, weigh_by_value=weigh_by_value
+            )
+
+        return run
+
+    run = network.compiled(("gradients", objective.key, path, relu_rule, weigh_by_value, images.shape[1:]), make)
+    parts = []
+    for start in range(0, len(images), batch_size):
+        batch = tf.constant(images[start : start + batch_size], tf.float32)
+        arguments = objective.rows(start, start + batch_size).arguments(len(batch))
+        parts.append(run(batch, [tf.constant(argument) for argument in arguments]))
+    values, slopes, outputs = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return values, slopes, outputs

@@ -1,0 +1,84 @@
+"""Other ways back through a ReLU: DeconvNet's and guided backpropagation's, in any network, without changing it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from garden.errors import InspectionError
+
+PLAIN = "plain"
+# Zeiler & Fergus, 2013: the signal that comes back is rectified, whatever went forward.
+DECONV = "deconv"
+# Springenberg et al., 2014: it passes where both what went forward and what comes back are positive.
+GUIDED = "guided"
+RULES = (PLAIN, DECONV, GUIDED)
+
+_RELUS = ("Relu", "Relu6")
+# Nonlinear operations for which neither paper says how to go back.
+_OTHERS = {
+    "Elu": "ELU",
+    "Selu": "SELU",
+    "LeakyRelu": "leaky ReLU",
+    "Sigmoid": "sigmoid or SiLU",
+    "Tanh": "tanh or GELU",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Erf": "GELU",
+    "PartitionedCall": "a compiled function",
+    "StatefulPartitionedCall": "a compiled function",
+}
+
+
+@tf.RegisterGradient("GardenDeconvRelu")
+def _deconv(_: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
+    return tf.nn.relu(gradient)
+
+
+@tf.RegisterGradient("GardenGuidedRelu")
+def _guided(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
+    passed = operation.outputs[0] > 0
+    if operation.type == "Relu6":
+        passed = passed & (operation.outputs[0] < 6)
+    return tf.where(passed, tf.nn.relu(gradient), tf.zeros_like(gradient))
+
+
+@contextlib.contextmanager
+def applied(rule: str, network_name: str) -> Iterator[None]:
+    """The ReLUs that are traced inside go back by `rule`. Use it inside a `tf.function`, around the forward pass.
+
+    Raises: InspectionError, if nothing traced inside is a ReLU, or something nonlinear is not: the rule would be the
+        plain gradient there, under another name.
+    """
+    if rule == PLAIN:
+        yield
+        return
+    graph: Any = tf.compat.v1.get_default_graph()
+    before = len(graph.get_operations())
+    name = {DECONV: "GardenDeconvRelu", GUIDED: "GardenGuidedRelu"}[rule]
+    with graph.gradient_override_map(dict.fromkeys(_RELUS, name)):
+        yield
+    traced = graph.get_operations()[before:]
+    method = {DECONV: "DeconvNet", GUIDED: "Guided backpropagation"}[rule]
+    for operation in traced:
+        if operation.type in _OTHERS and not _is_gate(operation):
+            raise InspectionError(
+                f"{method} goes back through ReLUs only, but '{network_name}' computes {_OTHERS[operation.type]} in "
+                f"'{operation.name}'. Use saliency, integrated_gradients or grad_cam for this network."
+            )
+    if not any(operation.type in _RELUS for operation in traced):
+        raise InspectionError(
+            f"{method} changes the way back through ReLUs, but none lies between the picture and what is explained "
+            f"in '{network_name}'. Use saliency, which is the same there, or a deeper layer."
+        )
+
+
+def _is_gate(operation: tf.Operation) -> bool:
+    """Whether an operation works on one number per channel: a gate that scales maps (squeeze and excite)."""
+    shape = operation.outputs[0].shape if operation.outputs else None
+    if shape is None or shape.rank is None:
+        return False
+    return shape.rank == 2 or all(side == 1 for side in shape[1:-1])

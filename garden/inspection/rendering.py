@@ -1,0 +1,120 @@
+"""Numbers to colours: the only file of inspection that knows about them.
+
+Colour-blind-safe throughout: "cividis" for what is never negative, "PuOr" for signed maps, symmetric about zero.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from garden.image_spec import ImageSpec
+from garden.inspection import input_space
+
+UNSIGNED = "cividis"
+SIGNED = "PuOr_r"
+BACKGROUND = 255
+# The percentile of magnitudes at which colours end, so that one hot pixel does not hide the rest.
+CLIPPED_PERCENTILE = 99.0
+
+
+def picture(image_spec: ImageSpec, prepared: np.ndarray) -> np.ndarray:
+    """uint8 RGB of prepared pictures, `(…, height, width, channels)` to `(…, height, width, 3)`."""
+    return np.round(input_space.to_rgb(image_spec, prepared)).astype(np.uint8)
+
+
+def colours(
+    values: np.ndarray, *, signed: bool = False, size: tuple[int, int] | None = None, limit: float | None = None
+) -> np.ndarray:
+    """A map in colours: unsigned from 0, signed symmetric about zero.
+
+    Args:
+        values: `(height, width)`.
+        signed: Whether negative numbers mean something.
+        size: Height and width of the picture; smoothly enlarged where the map is smaller. None keeps the map's.
+        limit: Value of the strongest colour; None takes the 99th percentile of the magnitudes.
+    Output shape: `(height, width, 3)`, uint8.
+    """
+    shares = _shares(values, signed=signed, limit=limit)
+    if size is not None and size != shares.shape:
+        shares = np.asarray(Image.fromarray(shares).resize(size[::-1], Image.Resampling.BILINEAR))
+    return _palette(SIGNED if signed else UNSIGNED)[np.clip(np.round(shares * 255), 0, 255).astype(np.uint8)]
+
+
+def overlay(pixels: np.ndarray, values: np.ndarray, *, signed: bool = False, opacity: float = 0.6) -> np.ndarray:
+    """A map over its picture, which is shown in gray so that its colours are not taken for the map's.
+
+    Input shape: `pixels` uint8 `(height, width, 3)`, `values` of any `(rows, columns)`.
+    """
+    luminance = np.repeat(pixels.astype(np.float32).mean(axis=-1, keepdims=True), 3, axis=-1)
+    mixed = (1 - opacity) * luminance + opacity * colours(values, signed=signed, size=pixels.shape[:2])
+    return np.round(mixed).astype(np.uint8)
+
+
+def contrast(values: np.ndarray, *, limit: float | None = None) -> np.ndarray:
+    """Signed numbers with channels as a picture: zero is middle gray, the largest magnitude full colour.
+
+    Input shape: `(height, width, 1 or 3)`. Output shape: `(height, width, 3)`, uint8.
+    """
+    largest = np.abs(values).max() if limit is None else limit
+    shares = 0.5 + 0.5 * values / largest if largest > 0 else np.full_like(values, 0.5)
+    pixels = np.clip(np.round(shares * 255), 0, 255).astype(np.uint8)
+    return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
+
+
+def enlarge(pixels: np.ndarray, smallest: int) -> np.ndarray:
+    """Each pixel repeated, as often as it takes for both sides to reach `smallest`."""
+    times = max(1, math.ceil(smallest / min(pixels.shape[:2])))
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def grid(tiles: Sequence[np.ndarray], *, columns: int | None = None, gap: int = 2) -> np.ndarray:
+    """Tiles of one size side by side, row by row, with a light gap; as square as can be unless told."""
+    height, width = tiles[0].shape[:2]
+    columns = columns or math.ceil(math.sqrt(len(tiles)))
+    rows = math.ceil(len(tiles) / columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), BACKGROUND, np.uint8)
+    for place, tile in enumerate(tiles):
+        top, left = (place // columns) * (height + gap), (place % columns) * (width + gap)
+        sheet[top : top + height, left : left + width] = tile
+    return sheet
+
+
+def captioned(pixels: np.ndarray, text: str, *, size: int = 12) -> np.ndarray:
+    """A tile with a line of text above, cut where it does not fit."""
+    strip = Image.new("RGB", (pixels.shape[1], size + 6), (BACKGROUND,) * 3)
+    ImageDraw.Draw(strip).text((2, 2), text, fill=(30, 30, 30), font=_font(size))
+    return np.concatenate([np.asarray(strip), pixels])
+
+
+def boxed(pixels: np.ndarray, box: tuple[int, int, int, int], *, width: int = 2) -> np.ndarray:
+    """A box `(top, left, bottom, right)` drawn on a picture, white within black, so that it shows everywhere."""
+    image = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(image)
+    top, left, bottom, right = box
+    draw.rectangle((left, top, right - 1, bottom - 1), outline=(0, 0, 0), width=width + 1)
+    draw.rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255), width=width - 1 or 1)
+    return np.asarray(image)
+
+
+def _shares(values: np.ndarray, *, signed: bool, limit: float | None) -> np.ndarray:
+    values = np.asarray(values, np.float32)
+    if limit is None:
+        limit = float(np.percentile(np.abs(values), CLIPPED_PERCENTILE)) or float(np.abs(values).max())
+    shares = values / limit if limit > 0 else np.zeros_like(values)
+    return np.clip(0.5 + shares / 2 if signed else shares, 0.0, 1.0)
+
+
+@functools.cache
+def _palette(name: str) -> np.ndarray:
+    return np.round(matplotlib.colormaps[name](np.arange(256))[:, :3] * 255).astype(np.uint8)
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
