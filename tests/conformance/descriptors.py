@@ -251,6 +251,7 @@ EXEMPT = {
     "architectures": "a module; its names are listed above",
     "data": "a module; tests/garden/data mirrors it",
     "export": "a module; tests/garden/export mirrors it",
+    "inspection": "a module; tests/garden/inspection mirrors it",
     "layers": "a module; every layer in it has a descriptor above",
     "training": "a module; tests/garden/training mirrors it",
     "weights": "a module; tests/garden/weights mirrors it",
