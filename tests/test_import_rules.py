@@ -34,6 +34,16 @@ ALLOWED = {
     "garden.trained_model": LEAVES | {"garden.architectures"},
     "garden.evaluation": LEAVES | {"garden.data", "garden.trained_model"},
     "garden.inspection": LEAVES,
+    "garden.inspection_inputs": LEAVES
+    | {
+        "garden",
+        "garden.architectures",
+        "garden.data",
+        "garden.grpc_client",
+        "garden.inspection",
+        "garden.trained_model",
+        "garden.weights",
+    },
     "garden.reports": LEAVES
     | {"garden", "garden.data", "garden.evaluation", "garden.inspection", "garden.trained_model"},
     "garden.training": LEAVES
@@ -69,6 +79,7 @@ ALLOWED = {
         "garden.export",
         "garden.grpc_client",
         "garden.inspection",
+        "garden.inspection_inputs",
         "garden.reports",
         "garden.summary",
         "garden.trained_model",

@@ -17,6 +17,7 @@ NAMES = (
     "check",
     "finetune",
     "evaluate",
+    "inspect",
     "export",
     "verify",
     "serve",

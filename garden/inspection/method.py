@@ -40,6 +40,7 @@ class Method:
         signed: Of attributions: whether maps are positive and negative.
         complete: Of attributions: whether a map's sum should be the difference of scores (completeness).
         black_box: Whether it needs scores only, so that a server can be asked.
+        slow: Whether it takes minutes, so that it runs when it is asked for.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Method:
     signed: bool = False
     complete: bool = False
     black_box: bool = False
+    slow: bool = False
 
     def __post_init__(self) -> None:
         if self.group not in GROUPS:
