@@ -46,6 +46,12 @@ def colours(
     return _palette(SIGNED if signed else UNSIGNED)[np.clip(np.round(shares * 255), 0, 255).astype(np.uint8)]
 
 
+def colour_limit(values: np.ndarray) -> float:
+    """Value of the strongest colour, where none is given: the 99th percentile of the magnitudes; 0 if all are 0."""
+    magnitudes = np.abs(np.asarray(values, np.float32))
+    return float(np.percentile(magnitudes, CLIPPED_PERCENTILE)) or float(magnitudes.max())
+
+
 def overlay(pixels: np.ndarray, values: np.ndarray, *, signed: bool = False, opacity: float = 0.6) -> np.ndarray:
     """A map over its picture, which is shown in gray so that its colours are not taken for the map's.
 
@@ -105,7 +111,7 @@ def boxed(pixels: np.ndarray, box: tuple[int, int, int, int], *, width: int = 2)
 def _shares(values: np.ndarray, *, signed: bool, limit: float | None) -> np.ndarray:
     values = np.asarray(values, np.float32)
     if limit is None:
-        limit = float(np.percentile(np.abs(values), CLIPPED_PERCENTILE)) or float(np.abs(values).max())
+        limit = colour_limit(values)
     shares = values / limit if limit > 0 else np.zeros_like(values)
     return np.clip(0.5 + shares / 2 if signed else shares, 0.0, 1.0)
 
