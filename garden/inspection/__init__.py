@@ -20,7 +20,9 @@ _PUBLIC = {
     "Objective": "objectives",
     "Panel": "panel",
     "Photo": "session",
+    "ReceptiveField": "receptive_field",
     "SCORES": "inspected_network",
+    "receptive_fields": "receptive_field",
     "saliency": "saliency",
 }
 _MODULES = ("input_space", "objectives", "rendering")

@@ -40,8 +40,16 @@ _LINEAR_ENDS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class _Step:
-    """One call of one operation, with the slots that it reads and fills."""
+class Step:
+    """One call of one operation, with the slots that it reads and fills.
+
+    Args:
+        path: Of its first output; "" of what inspection itself puts between.
+        call: Slots' values to the outputs.
+        operation: The Keras layer or operation; None of a change of form.
+        reads: Slots of its inputs.
+        fills: Slots of its outputs.
+    """
 
     path: str
     call: Callable[[dict[int, Any]], list[Any]]
@@ -94,11 +102,12 @@ class InspectedNetwork:
             )
         self.model = model
         self.labels = None if labels is None else tuple(labels)
-        self._steps: list[_Step] = []
+        self._steps: list[Step] = []
         self._slot_of: dict[str, int] = {INPUT: 0}
         self._slots = 1
         self._functions: dict[Hashable, Any] = {}
-        self._plans: dict[Hashable, list[_Step]] = {}
+        self._remembered: dict[Hashable, Any] = {}
+        self._plans: dict[Hashable, list[Step]] = {}
         self._shapes: dict[str, tuple[int | None, ...]] | None = None
         self._counts: dict[str, int] = {}
         shape = tuple(graph.inputs[0].shape[1:])
@@ -238,6 +247,21 @@ class InspectedNetwork:
                 values.setdefault(slot, value)
         return {path: values[self._slot_of[path]] for path in paths}
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All calls of all operations, in the order in which they run."""
+        return tuple(self._steps)
+
+    def slot_of(self, path: str) -> int:
+        """The slot that holds the output of `path`; `steps` read and fill slots."""
+        return self._slot_of[self.check_path(path)]
+
+    def remembered(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make()` found out about this network, found out once."""
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        return self._remembered[key]
+
     def compiled(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """The traced function for `key`, made once for this network: `make()` returns a `tf.function`."""
         if key not in self._functions:
@@ -304,7 +328,7 @@ class InspectedNetwork:
                         self._slot_of[path if place == 0 else f"{path}:{place}"] = slot
                 else:
                     fills = [self._new_slot() for _ in node.outputs]
-                    self._steps.append(_Step(path, _caller(node, reads), node.operation, tuple(reads), tuple(fills)))
+                    self._steps.append(Step(path, _caller(node, reads), node.operation, tuple(reads), tuple(fills)))
                     for place, slot in enumerate(fills):
                         self._slot_of[path if place == 0 else f"{path}:{place}"] = slot
                 slots.update((id(tensor), slot) for tensor, slot in zip(node.outputs, fills, strict=True))
@@ -322,15 +346,15 @@ class InspectedNetwork:
     def _cast(self, slot: int, dtype: str) -> int:
         """An inner model's input takes what it declares, whatever precision comes in."""
         new = self._new_slot()
-        self._steps.append(_Step("", lambda values: [tf.cast(values[slot], dtype)], None, (slot,), (new,)))
+        self._steps.append(Step("", lambda values: [tf.cast(values[slot], dtype)], None, (slot,), (new,)))
         return new
 
-    def _plan(self, paths: tuple[str, ...], given: tuple[str, ...], has_picture: bool) -> list[_Step]:
+    def _plan(self, paths: tuple[str, ...], given: tuple[str, ...], has_picture: bool) -> list[Step]:
         key = (paths, given, has_picture)
         if key not in self._plans:
             filled = {self._slot_of[path] for path in given} | ({0} if has_picture else set())
             wanted = {self._slot_of[self.check_path(path)] for path in paths}
-            plan: list[_Step] = []
+            plan: list[Step] = []
             for step in reversed(self._steps):
                 if wanted & set(step.fills) - filled:
                     plan.append(step)
@@ -387,13 +411,13 @@ class InspectedNetwork:
         self._score_slots.add(slot)
         new = self._new_slot()
         end = slot
-        self._steps.append(_Step("", lambda values: [_flat_scores(values[end])], None, (end,), (new,)))
+        self._steps.append(Step("", lambda values: [_flat_scores(values[end])], None, (end,), (new,)))
         self._slot_of[SCORES] = new
 
-    def _step_filling(self, slot: int) -> _Step | None:
+    def _step_filling(self, slot: int) -> Step | None:
         return next((step for step in self._steps if slot in step.fills), None)
 
-    def _linear(self, step: _Step) -> int:
+    def _linear(self, step: Step) -> int:
         """The output of a dense layer or convolution without its activation; the layer itself stays as it is."""
         layer, read, new = step.operation, step.reads[0], self._new_slot()
 
@@ -408,7 +432,7 @@ class InspectedNetwork:
                 y = y + tf.cast(keras.ops.convert_to_tensor(layer.bias), dtype)
             return [y]
 
-        self._steps.append(_Step("", call, layer, (read,), (new,)))
+        self._steps.append(Step("", call, layer, (read,), (new,)))
         return new
 
     def _both_sides(self, slot: int) -> int:
@@ -421,7 +445,7 @@ class InspectedNetwork:
             network._two_sided = z.shape[-1] == 1
             return [tf.concat([-z, z], axis=-1) if z.shape[-1] == 1 else z]
 
-        self._steps.append(_Step("", call, None, (slot,), (new,)))
+        self._steps.append(Step("", call, None, (slot,), (new,)))
         return new
 
 
