@@ -21,6 +21,9 @@ SIGNED = "PuOr_r"
 BACKGROUND = 255
 # The percentile of magnitudes at which colours end, so that one hot pixel does not hide the rest.
 CLIPPED_PERCENTILE = 99.0
+# Okabe and Ito, "Color Universal Design", 2008, https://jfly.uni-koeln.de/color; its black as dark gray.
+CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#404040", "#F0E442")
+NEUTRAL = "#B0B0B0"
 
 
 def picture(image_spec: ImageSpec, prepared: np.ndarray) -> np.ndarray:
@@ -106,6 +109,30 @@ def boxed(pixels: np.ndarray, box: tuple[int, int, int, int], *, width: int = 2)
     draw.rectangle((left, top, right - 1, bottom - 1), outline=(0, 0, 0), width=width + 1)
     draw.rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255), width=width - 1 or 1)
     return np.asarray(image)
+
+
+def class_colour(index: int) -> str:
+    """The colour of a class or group, "#rrggbb"; they repeat after `len(CLASS_COLOURS)`."""
+    return NEUTRAL if index < 0 else CLASS_COLOURS[index % len(CLASS_COLOURS)]
+
+
+def framed(pixels: np.ndarray, colour: str, *, width: int = 2) -> np.ndarray:
+    """A tile whose outermost pixels have the colour "#rrggbb"."""
+    tile = pixels.copy()
+    rgb = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+    tile[:width], tile[-width:], tile[:, :width], tile[:, -width:] = rgb, rgb, rgb, rgb
+    return tile
+
+
+def outlined(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """What lies outside a mask darkened, and its border drawn in white.
+
+    Input shape: `pixels` uint8 `(height, width, 3)`, `mask` bool `(height, width)`.
+    """
+    padded = np.pad(mask, 1, mode="edge")
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    shown = np.where(mask[..., None], pixels, pixels // 3)
+    return np.where((mask & ~inner)[..., None], np.uint8(255), shown).astype(np.uint8)
 
 
 def _shares(values: np.ndarray, *, signed: bool, limit: float | None) -> np.ndarray:
