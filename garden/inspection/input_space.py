@@ -13,13 +13,15 @@ MEAN_RGB = (124.0, 116.0, 104.0)
 
 def bounds(image_spec: ImageSpec) -> tuple[np.ndarray, np.ndarray]:
     """The smallest and largest prepared value of each channel, two arrays of `(channels,)`."""
-    ends = [np.asarray(image_spec.normalize(tf.fill((1, 1, 3), value)))[0, 0] for value in (0.0, 255.0)]
+    with tf.init_scope():  # A number also inside a traced function.
+        ends = [np.asarray(image_spec.normalize(tf.fill((1, 1, 3), value)))[0, 0] for value in (0.0, 255.0)]
     return np.minimum(*ends), np.maximum(*ends)
 
 
 def gray(image_spec: ImageSpec) -> np.ndarray:
     """The prepared colour that says nothing: the mean colour of photos, `(channels,)`."""
-    return np.asarray(image_spec.normalize(tf.constant(MEAN_RGB)[None, None]))[0, 0]
+    with tf.init_scope():
+        return np.asarray(image_spec.normalize(tf.constant(MEAN_RGB)[None, None]))[0, 0]
 
 
 def unit(image_spec: ImageSpec) -> np.ndarray:
