@@ -84,30 +84,22 @@ def test_one_channel_takes_the_middle_of_the_range(tmp_path: Path) -> None:
 
 
 def test_what_is_no_network_is_told(tmp_path: Path, model_file: Path) -> None:
-    with pytest.raises(
-        ArchitectureError, match=r"A network to inspect is such a name, the directory of a run, or a \.k"
-    ):
+    with pytest.raises(ArchitectureError, match=r"A network to inspect is such a name, the directory of a run"):
         networks.open_network("squeezenet9")
     with pytest.raises(RunError, match="holds no trained network"):
         networks.open_network(str(tmp_path))
-    with pytest.raises(UsageError, match=r"There is no file .*missing\.keras\. Name one that keras\.Model\.save wrote"):
+    with pytest.raises(UsageError, match=r"There is no file .*missing\.keras\. Name a file that keras\.Model"):
         networks.open_network(str(tmp_path / "missing.keras"))
     broken = tmp_path / "broken.keras"
     broken.write_bytes(b"no zip file")
-    with pytest.raises(
-        InspectionError, match=rf"Keras cannot load {re.escape(str(broken))}: .*must come from keras\.M"
-    ):
+    with pytest.raises(InspectionError, match=rf"Keras cannot load {re.escape(str(broken))}: .*must come from "):
         networks.open_network(str(broken))
     names = tmp_path / "names.txt"
     names.write_text("ant\nbee\n")
-    with pytest.raises(
-        UsageError, match=r"names\.txt has 2 names, but theirs\.keras has 3 scores; there must be one n"
-    ):
+    with pytest.raises(UsageError, match=r"names\.txt has 2 names, but theirs\.keras has 3 scores; there must be "):
         networks.open_network(str(model_file), labels_file=names)
     names.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(
-        UsageError, match=r"cannot be read from .*names\.txt \(it is no UTF-8 text\)\. Name a text file"
-    ):
+    with pytest.raises(UsageError, match=r"cannot be read from .*names\.txt \(it is no UTF-8 text\)\. Name a text"):
         networks.open_network(str(model_file), labels_file=names)
 
 

@@ -39,7 +39,5 @@ def test_scores_of_a_server_are_those_of_the_network(fake_server: Any, colour_mo
 def test_another_number_of_classes_is_told(fake_server: Any, colour_model: Any) -> None:
     with PredictClient(fake_server.address) as client:
         classifier = ServedClassifier(client, "colours", colour_model.image_spec, 3)
-        with pytest.raises(
-            RemoteError, match=r"answers with 6 classes, but the inspected network has 3; they are not t"
-        ):
+        with pytest.raises(RemoteError, match=r"answers with 6 classes, but the inspected network has 3; they are not"):
             classifier.probabilities(np.zeros((1, 8, 8, 3), np.uint8))
