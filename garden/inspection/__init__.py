@@ -11,19 +11,26 @@ from typing import Any
 
 # Public name → the module that defines it.
 _PUBLIC = {
-    "INPUT": "inspected_network",
-    "METHODS": "methods",
     "Grade": "panel",
+    "INPUT": "inspected_network",
     "InspectedNetwork": "inspected_network",
     "InspectionSession": "session",
+    "METHODS": "methods",
     "Method": "method",
     "Objective": "objectives",
     "Panel": "panel",
     "Photo": "session",
     "ReceptiveField": "receptive_field",
     "SCORES": "inspected_network",
+    "deconvnet": "deconvnet",
+    "deconvnet_map": "deconvnet",
+    "grad_cam": "grad_cam",
+    "gradient_times_input": "gradient_times_input",
+    "guided_backprop": "guided_backprop",
+    "integrated_gradients": "integrated_gradients",
     "receptive_fields": "receptive_field",
     "saliency": "saliency",
+    "smooth_grad": "smooth_grad",
 }
 _MODULES = ("input_space", "objectives", "rendering")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -20,33 +20,42 @@ def make(
     signed: bool = False,
     complete: bool = False,
     layer: str = "",
-    note: str = "",
+    note: str | Sequence[str] = "",
+    maps: np.ndarray | None = None,
+    values: Sequence[Mapping[str, np.ndarray]] | None = None,
 ) -> Iterator[Panel]:
     """One panel for each photo of the session.
 
     Args:
         session: Its photos, network and target.
         method: Name of the method.
-        attribute: Makes the maps.
+        attribute: Makes the maps; also of a network with random weights, for the grade.
         signed: Whether the maps are.
-        complete: Whether a map's sum should be the difference of scores.
+        complete: Whether a map's sum should be the score minus that of a gray picture.
         layer: Path that the method explains; "" for the picture itself.
-        note: What the user must know about this method.
+        note: What the user must know about this method, for all photos or for each.
+        maps: Where they are computed already.
+        values: More raw numbers for each photo, beside "map".
     """
     if not session.photos:
         return
-    maps = np.asarray(attribute(session.network, session.images, session.target), np.float32)
-    for place, (photo, class_index) in enumerate(zip(session.photos, session.class_indices, strict=True)):
+    classes = session.class_indices
+    if maps is None:
+        session.say(f"{method}: {', '.join(photo.name for photo in session.photos)}")
+        maps = np.asarray(attribute(session.network, session.images, session.target), np.float32)
+    notes = [note] * len(session.photos) if isinstance(note, str) else note
+    for place, (photo, class_index) in enumerate(zip(session.photos, classes, strict=True)):
         grade, curves = grading.grade(session, place, maps[place], attribute=attribute, complete=complete)
+        label = session.label(int(class_index))
         yield Panel(
             method=method,
             image=photo.name,
             layer=layer,
-            unit=f"class {session.label(int(class_index))}",
+            unit=f"class {label}",
             pixels=rendering.overlay(photo.pixels, maps[place], signed=signed),
-            values={"map": maps[place]},
-            caption=f"What speaks for “{session.label(int(class_index))}” in {photo.name}.",
-            note=note,
+            values={"map": maps[place], **({} if values is None else values[place])},
+            caption=" ".join(filter(None, (f"What speaks for “{label}” in {photo.name}.", grading.in_words(grade)))),
+            note=" ".join(filter(None, (grading.warning(grade), notes[place]))),
             input_pixels=photo.pixels,
             grade=grade,
             curves=curves,

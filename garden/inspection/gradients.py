@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,50 @@ def value_and_gradient(
             "a gradient. Name an earlier layer."
         )
     return values, tf.cast(gradient, tf.float32), tf.cast(source, tf.float32)
+
+
+# Rows that go through a network at once, in a loop: enough to fill a processor, few enough to stay in its memory.
+_PIXELS_AT_ONCE = 8 * 224 * 224
+_ROWS_AT_ONCE = 64
+
+
+def summed_gradient(
+    network: InspectedNetwork,
+    objective: Objective,
+    arguments: Sequence[tf.Tensor],
+    *,
+    rows: tf.Tensor,
+    at: Callable[[tf.Tensor], tf.Tensor],
+    summand: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    shape: tuple[int, ...],
+) -> tf.Tensor:
+    """The sum over many variants of one picture of what its gradients are turned into; call it in a `tf.function`.
+
+    Args:
+        network: Whose gradients.
+        objective: Of which.
+        arguments: Of the objective, for one picture: each with a first axis of 1.
+        rows: How many variants there are, a scalar.
+        at: Makes variants: their numbers `(some,)` to pictures `(some, height, width, channels)`.
+        summand: Gradients `(some, height, width, channels)` and numbers to what is summed over its first axis.
+        shape: Of the sum.
+    """
+    height, width = network.input_shape[:2]
+    at_once = max(1, min(_ROWS_AT_ONCE, _PIXELS_AT_ONCE // (height * width)))
+    # Steps of equal size: the last would otherwise be small.
+    steps = tf.maximum(1, (rows + at_once - 1) // at_once)
+    size = (rows + steps - 1) // steps
+
+    def step(start: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        numbers = tf.range(start, tf.minimum(start + size, rows))
+        repeated = [tf.repeat(argument, tf.size(numbers), axis=0) for argument in arguments]
+        _, slopes, _ = value_and_gradient(network, at(numbers), objective, repeated)
+        return start + size, total + tf.reduce_sum(summand(slopes, numbers), axis=0)
+
+    _, total = tf.while_loop(
+        lambda start, total: start < rows, step, (tf.constant(0), tf.zeros(shape)), parallel_iterations=1
+    )
+    return total
 
 
 def gradients_of(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import difflib
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -110,6 +112,7 @@ class InspectedNetwork:
         self._plans: dict[Hashable, list[Step]] = {}
         self._shapes: dict[str, tuple[int | None, ...]] | None = None
         self._counts: dict[str, int] = {}
+        self._values: tuple[tuple[Any, tf.Variable], ...] = ()
         shape = tuple(graph.inputs[0].shape[1:])
         if image_spec is None:
             image_spec = _plain_spec(model, shape)
@@ -130,6 +133,14 @@ class InspectedNetwork:
     def paths(self) -> tuple[str, ...]:
         """Paths of all operations' outputs, from the input on, nested models' own ones included."""
         return tuple(path for path in self._slot_of if path not in (INPUT, SCORES))
+
+    @property
+    def own_paths(self) -> tuple[str, ...]:
+        """`paths` without those of nested models, which are second names of what an inner operation fills."""
+        taken: dict[int, str] = {}
+        for path in self.paths:
+            taken.setdefault(self._slot_of[path], path)
+        return tuple(taken.values())
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -181,7 +192,7 @@ class InspectedNetwork:
         """Paths whose output is a map, (height, width, channels), with more than one position."""
         return tuple(
             path
-            for path in self.paths
+            for path in self.own_paths
             if len(shape := self.shape_of(path)) == 3
             and (shape[0] or 2) * (shape[1] or 2) > 1
             and not isinstance(self.operation_of(path), (keras.layers.Dropout, keras.layers.SpatialDropout2D))
@@ -212,7 +223,7 @@ class InspectedNetwork:
         """The last vector before the scores: the picture's code. The pooled last map where there is none before it."""
         vectors = [
             path
-            for path in self.paths
+            for path in self.own_paths
             if len(self.shape_of(path)) == 1
             and self._slot_of[path] not in self._score_slots
             and self._depends(SCORES, path)
@@ -242,9 +253,10 @@ class InspectedNetwork:
         values: dict[int, Any] = {self._slot_of[self.check_path(path)]: value for path, value in given.items()}
         if x is not None:
             values.setdefault(0, tf.cast(x, self._outer_dtype))
-        for step in self._plan(tuple(paths), tuple(given), x is not None):
-            for slot, value in zip(step.fills, step.call(values), strict=True):
-                values.setdefault(slot, value)
+        with keras.StatelessScope(state_mapping=self._values) if self._values else contextlib.nullcontext():
+            for step in self._plan(tuple(paths), tuple(given), x is not None):
+                for slot, value in zip(step.fills, step.call(values), strict=True):
+                    values.setdefault(slot, value)
         return {path: values[self._slot_of[path]] for path in paths}
 
     @property
@@ -261,6 +273,26 @@ class InspectedNetwork:
         if key not in self._remembered:
             self._remembered[key] = make()
         return self._remembered[key]
+
+    def weighted_operations(self) -> tuple[tuple[str, Any], ...]:
+        """Paths and operations that have weights, from the input on, each once: where it is used last."""
+        last = {id(step.operation): step for step in self._steps if getattr(step.operation, "weights", ())}
+        # Scores are also computed by a step of ours on a layer of theirs.
+        named = {id(step.operation): step.path for step in self._steps if step.path}
+        return tuple((named[key], step.operation) for key, step in last.items())
+
+    def with_values(self, values: Sequence[tuple[Any, tf.Variable]]) -> InspectedNetwork:
+        """The same network with other numbers in place of some of its variables; the model itself keeps its own.
+
+        What is traced of it reads the `tf.Variable`s: assign to them, and it need not be traced again.
+
+        Args:
+            values: Pairs of a variable of the model and what is read instead.
+        """
+        other = copy.copy(self)
+        other._functions = {}
+        other._values = tuple(values)
+        return other
 
     def compiled(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """The traced function for `key`, made once for this network: `make()` returns a `tf.function`."""

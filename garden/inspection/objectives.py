@@ -152,7 +152,7 @@ def channel(path: str, index: Any) -> Objective:
 
 
 def strongest(path: str, index: Any) -> Objective:
-    """The largest output of a channel over all positions."""
+    """The largest output of a channel over all positions; the first of them where several are."""
     return _one("strongest", path, np.asarray(index, np.int32))
 
 
@@ -193,7 +193,9 @@ def _value(term: Term, output: tf.Tensor, arguments: Sequence[tf.Tensor]) -> tf.
     if term.kind == "channel":
         return tf.reduce_mean(chosen, axis=positions) if positions else chosen
     if term.kind == "strongest":
-        return tf.reduce_max(chosen, axis=positions) if positions else chosen
+        # Among equals the first, as a pooling layer's switch: a maximum's gradient would go to all of them.
+        everywhere = tf.reshape(chosen, (tf.shape(chosen)[0], -1))
+        return tf.gather(everywhere, tf.argmax(everywhere, axis=1), axis=1, batch_dims=1)
     for index in arguments[1:]:
         chosen = tf.gather(chosen, index, axis=1, batch_dims=1)
     if len(chosen.shape) > 1:

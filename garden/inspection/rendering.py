@@ -82,6 +82,11 @@ def enlarge(pixels: np.ndarray, smallest: int) -> np.ndarray:
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
+def resized(pixels: np.ndarray, side: int) -> np.ndarray:
+    """A picture as a square of `side` pixels, smoothly."""
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
+
+
 def grid(tiles: Sequence[np.ndarray], *, columns: int | None = None, gap: int = 2) -> np.ndarray:
     """Tiles of one size side by side, row by row, with a light gap; as square as can be unless told."""
     height, width = tiles[0].shape[:2]

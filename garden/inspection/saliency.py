@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from garden.inspection import attribution_panels, gradients
 from garden.inspection.inspected_network import InspectedNetwork
@@ -29,21 +31,26 @@ def saliency(network: InspectedNetwork, images: np.ndarray, objective: Objective
     Output shape: `(batch, height, width)`, float32.
     Raises: ValueError, if `reduce` is none of these; InspectionError, if the score has no gradient.
     """
+    check_reduction(reduce)
     _, slopes, _ = gradients.gradients_of(network, images, objective)
-    return over_channels(slopes, reduce)
+    return np.asarray(over_channels(slopes, reduce))
 
 
-def over_channels(slopes: np.ndarray, reduce: str) -> np.ndarray:
+def check_reduction(reduce: str) -> None:
+    """Raises: ValueError, if `reduce` is none of `REDUCTIONS`."""
+    if reduce not in REDUCTIONS:
+        raise ValueError(f"`reduce` must be one of {REDUCTIONS}. Received: reduce={reduce!r}.")
+
+
+def over_channels(slopes: Any, reduce: str) -> tf.Tensor:
     """One number per pixel: `(batch, height, width, channels)` to `(batch, height, width)`."""
     if reduce == "max":
-        return np.abs(slopes).max(axis=-1)
+        return tf.reduce_max(tf.abs(slopes), axis=-1)
     if reduce == "mean":
-        return np.abs(slopes).mean(axis=-1)
+        return tf.reduce_mean(tf.abs(slopes), axis=-1)
     if reduce == "l2":
-        return np.sqrt(np.square(slopes).sum(axis=-1))
-    if reduce == "signed":
-        return slopes.sum(axis=-1)
-    raise ValueError(f"`reduce` must be one of {REDUCTIONS}. Received: reduce={reduce!r}.")
+        return tf.norm(slopes, axis=-1)
+    return tf.reduce_sum(slopes, axis=-1)
 
 
 def panels(session: InspectionSession) -> Iterable[Panel]:
