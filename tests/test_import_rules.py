@@ -46,6 +46,7 @@ ALLOWED = {
     },
     "garden.reports": LEAVES
     | {"garden", "garden.data", "garden.evaluation", "garden.inspection", "garden.trained_model"},
+    "garden.tensorboard_plugin": LEAVES | {"garden.reports"},
     "garden.training": LEAVES
     | {
         "garden",

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from garden import atomic_files
 from garden.reports import figures
+
+if TYPE_CHECKING:
+    from garden.inspection.embedding import Embedding
 
 # The projector refuses larger sprites.
 MAXIMUM_SPRITE_SIDE = 8192
@@ -43,9 +47,6 @@ def write_projector(
         paths: Where each image was read.
     Raises: ValueError, if there is no image, the sizes do not fit each other or a feature is not finite.
     """
-    from google.protobuf import text_format
-    from tensorboard.plugins import projector
-
     features = np.ascontiguousarray(features, "<f4")
     sizes = {
         len(features),
@@ -62,27 +63,52 @@ def write_projector(
         )
     if not np.isfinite(features).all():
         raise ValueError("`features` must be finite. Received: infinite ones, or ones that are not numbers.")
-    directory.mkdir(parents=True, exist_ok=True)
-    sprite, tile = sprite_image(thumbnails)
-    figures.write_png(directory / "sprite.png", sprite)
     correct = np.where(np.asarray(true_indices) == np.asarray(predicted_indices), "right", "wrong")
-    metadata = [
+    rows = [
         (labels[true], labels[predicted], right, f"{score:.4f}", Path(path).name)
         for true, predicted, right, score, path in zip(
             true_indices, predicted_indices, correct, scores, paths, strict=True
         )
     ]
     header = ("label", "predicted", "answer", "score", "picture")
-    atomic_files.write_text(directory / "metadata.tsv", _tab_separated([header, *metadata]))
+    _write_files(directory, {"features": features}, [header, *rows], thumbnails)
+
+
+def write_embedding(directory: Path, embedding: Embedding) -> None:
+    """Write CNN codes and their t-SNE, which the projector shows at once, into a run of TensorBoard.
+
+    Files: `projector_config.pbtxt`, `codes.bytes` and `tsne.bytes` (or `.tsv`), `metadata.tsv`, `sprite.png`.
+
+    Args:
+        directory: A run of TensorBoard; the projector only shows runs that have an event file as well.
+        embedding: Names, labels, codes, points and thumbnails, of as many pictures each.
+    """
+    rows = zip(embedding.labels, embedding.names, strict=True)
+    tensors = {"tsne": embedding.points, "codes": embedding.codes}
+    _write_files(directory, tensors, [("label", "picture"), *rows], embedding.thumbnails)
+
+
+def _write_files(
+    directory: Path, tensors: Mapping[str, np.ndarray], metadata: Iterable[Sequence[str]], thumbnails: np.ndarray
+) -> None:
+    from google.protobuf import text_format
+    from tensorboard.plugins import projector
+
+    directory.mkdir(parents=True, exist_ok=True)
+    sprite, tile = sprite_image(thumbnails)
+    figures.write_png(directory / "sprite.png", sprite)
+    atomic_files.write_text(directory / "metadata.tsv", _tab_separated(metadata))
     config = projector.ProjectorConfig()
-    embedding = config.embeddings.add(
-        tensor_name="features",
-        tensor_path=_write_tensor(directory, "features", features),
-        metadata_path="metadata.tsv",
-        tensor_shape=features.shape,
-    )
-    embedding.sprite.image_path = "sprite.png"
-    embedding.sprite.single_image_dim.extend(tile)
+    for name, values in tensors.items():
+        values = np.ascontiguousarray(values, "<f4")
+        embedding = config.embeddings.add(
+            tensor_name=name,
+            tensor_path=_write_tensor(directory, name, values),
+            metadata_path="metadata.tsv",
+            tensor_shape=values.shape,
+        )
+        embedding.sprite.image_path = "sprite.png"
+        embedding.sprite.single_image_dim.extend(tile)
     atomic_files.write_text(directory / "projector_config.pbtxt", text_format.MessageToString(config))
 
 

@@ -1,0 +1,432 @@
+// The report: an overview of all panels, and one panel in detail.
+(() => {
+  "use strict";
+  const { Choice, bar, element, keys } = GardenSelectors;
+  const FACETS = ["image", "method", "layer", "unit"];
+  const NAMES = { image: "Picture", method: "Method", layer: "Layer", unit: "Class or unit" };
+  const GROUPS = {
+    attribution: "What a picture's answer rests on",
+    synthesis: "Pictures that the network makes",
+    folder: "About a folder of pictures",
+    network: "About the network",
+  };
+  const SIGNS = { good: "✓", bad: "✗", neutral: "·" };
+
+  const stored = (name) => JSON.parse(document.getElementById(name).textContent);
+  const inspection = stored("inspection");
+  const panels = inspection.panels;
+  panels.forEach((panel, number) => (panel.number = number));
+  const palettes = Object.fromEntries(
+    Object.entries(inspection.palettes).map(([name, colours]) => [name, GardenMaps.bytes(colours)]),
+  );
+  const page = document.getElementById("page");
+
+  const title = (method) => inspection.methods[method]?.title ?? method;
+  const group = (method) => GROUPS[inspection.methods[method]?.group] ?? "";
+  const imageName = (image) => image || "The network itself";
+  const place = (panel) => [panel.layer, panel.unit].filter(Boolean).join(" · ");
+  const name = (panel) => [title(panel.method), place(panel)].filter(Boolean).join(", ");
+
+  // Pictures are read when they come into sight: hundreds of them would take seconds and memory.
+  const inSight = new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries.filter((seen) => seen.isIntersecting)) {
+        entry.target.src = stored(entry.target.dataset.stored);
+        inSight.unobserve(entry.target);
+      }
+    },
+    { rootMargin: "400px" },
+  );
+
+  function lazyPicture(name, width, height) {
+    const picture = element("img", { alt: "", "data-stored": name, width, height });
+    inSight.observe(picture);
+    return picture;
+  }
+
+  function badge(verdict) {
+    return element(
+      "span",
+      { class: `badge ${verdict.tone}`, title: verdict.sentence },
+      element("span", { "aria-hidden": "true" }, `${SIGNS[verdict.tone]} `),
+      verdict.short,
+    );
+  }
+
+  const choice = panels.length ? new Choice(panels, FACETS) : null;
+  let pinned = null;
+
+  // ---- one panel in detail ------------------------------------------------------------------------------------
+
+  const detail = element("main", { class: "detail" });
+  const readout = element("output", { class: "readout", "aria-live": "off" });
+  let shownMap = null;
+  let shownBar = null;
+  let shownPanel = null;
+
+  const comparison = GardenComparison.create({
+    onPoint(point) {
+      if (!shownPanel) return;
+      if (point === null) {
+        readout.textContent = hint();
+        shownBar?.mark(null);
+        return;
+      }
+      const x = Math.floor(point.x * shownPanel.width);
+      const y = Math.floor(point.y * shownPanel.height);
+      if (!shownMap) {
+        readout.textContent = `x ${x}, y ${y}`;
+        return;
+      }
+      const found = GardenMaps.valueAt(shownMap, point);
+      const coarse = shownMap.width !== shownPanel.width || shownMap.height !== shownPanel.height;
+      const cell = coarse ? ` (row ${found.row}, column ${found.column} of the map)` : "";
+      readout.replaceChildren(`x ${x}, y ${y}${cell}: `, element("b", {}, GardenMaps.number(found.value)));
+      shownBar?.mark(found.value);
+    },
+  });
+
+  const hint = () =>
+    shownMap ? "Point at the picture to read the map's values." : "Point at the picture to read positions.";
+
+  function picture(panel, address) {
+    return element("img", { src: address, alt: `${name(panel)}: ${panel.caption}`, class: panel.moving ? "moving" : "" });
+  }
+
+  function layer(panel, heavy) {
+    const address = (heavy ?? stored(`detail-${panel.number}`)).picture;
+    return { node: () => picture(panel, address), label: name(panel), width: panel.width, height: panel.height };
+  }
+
+  function inputLayer(panel) {
+    if (panel.input === null) return null;
+    const address = stored(`input-${panel.input}`);
+    const size = inspection.inputs[panel.input];
+    return {
+      node: () => element("img", { src: address, alt: `Input: ${imageName(panel.image)}` }),
+      label: "Input",
+      width: size.width,
+      height: size.height,
+      address,
+    };
+  }
+
+  function drawDetail(panel) {
+    const heavy = stored(`detail-${panel.number}`);
+    shownPanel = panel;
+    shownMap = heavy.map ? GardenMaps.decode(heavy.map) : null;
+    const scale = { palette: palettes[panel.signed ? "signed" : "unsigned"], signed: panel.signed, limit: panel.limit };
+    shownBar = shownMap && panel.drawing !== "picture" ? GardenMaps.colourBar(scale) : null;
+    const input = inputLayer(panel);
+    const left = pinned && pinned !== panel ? { ...layer(pinned), label: `Pinned: ${name(pinned)}` } : input;
+    const fade =
+      panel.drawing === "overlay" && left === input && input
+        ? {
+            lower: () => GardenMaps.gray(input.address, panel.width, panel.height),
+            upper: () => GardenMaps.colours(shownMap, scale, panel.width, panel.height),
+            start: 60,
+            label: `${name(panel)}, over the input`,
+            slider: "Opacity of the map",
+          }
+        : null;
+    comparison.show({ left, right: layer(panel, heavy), fade });
+    readout.textContent = hint();
+    about.replaceChildren(...aboutPanel(panel, heavy));
+    barPlace.replaceChildren(...(shownBar ? [shownBar.element] : []));
+    strips.replaceChildren(
+      strip("Layers, classes and units of this method", siblings(panel, ["image", "method"]), (other) => place(other)),
+      strip(`All methods for ${imageName(panel.image)}`, first(siblings(panel, ["image"])), (other) => title(other.method)),
+      strip(`${title(panel.method)} for all pictures`, firstOfImages(panel), (other) => imageName(other.image)),
+    );
+    pinButton.setAttribute("aria-pressed", String(pinned === panel));
+    pinButton.textContent = pinned === panel ? "Unpin" : pinned ? "Pin this instead" : "Pin to compare";
+    unpinButton.hidden = !pinned || pinned === panel;
+    position.textContent = `${panels.indexOf(panel) + 1} of ${panels.length}`;
+  }
+
+  const siblings = (panel, facets) => panels.filter((other) => facets.every((facet) => other[facet] === panel[facet]));
+
+  function first(found) {
+    const seen = new Map();
+    for (const panel of found) if (!seen.has(panel.method)) seen.set(panel.method, panel);
+    // The shown panel stands for its method.
+    if (found.includes(choice.current)) seen.set(choice.current.method, choice.current);
+    return [...seen.values()];
+  }
+
+  function firstOfImages(panel) {
+    const seen = new Map([[panel.image, panel]]);
+    for (const other of siblings(panel, ["method"])) if (!seen.has(other.image)) seen.set(other.image, other);
+    return panels.filter((other) => seen.get(other.image) === other);
+  }
+
+  function strip(heading, found, text) {
+    if (found.length < 2) return "";
+    return element(
+      "section",
+      { class: "strip" },
+      element("h2", {}, heading),
+      element(
+        "ul",
+        {},
+        ...found.map((panel) =>
+          element(
+            "li",
+            {},
+            element(
+              "button",
+              {
+                type: "button",
+                "aria-current": panel === choice.current ? "true" : false,
+                onclick: () => choice.show(panel),
+              },
+              lazyPicture(`thumbnail-${panel.number}`),
+              element("span", {}, text(panel) || title(panel.method)),
+            ),
+          ),
+        ),
+      ),
+    );
+  }
+
+  function aboutPanel(panel, heavy) {
+    const method = inspection.methods[panel.method];
+    const parts = [
+      element("h1", {}, title(panel.method)),
+      element("p", { class: "place" }, [imageName(panel.image), place(panel)].filter(Boolean).join(" · ")),
+      element("p", { class: "caption" }, panel.caption),
+    ];
+    if (panel.note) {
+      parts.push(element("p", { class: "note", role: "note" }, element("b", {}, "Before you believe it: "), panel.note));
+    }
+    if (panel.verdicts.length) {
+      parts.push(
+        element("h2", {}, "How far it can be trusted"),
+        element(
+          "table",
+          { class: "grades" },
+          element(
+            "tbody",
+            {},
+            ...panel.verdicts.map((verdict) =>
+              element(
+                "tr",
+                {},
+                element("th", { scope: "row" }, verdict.name, element("div", { class: "figure" }, verdict.figure)),
+                element("td", {}, badge(verdict), element("p", {}, verdict.sentence)),
+              ),
+            ),
+          ),
+        ),
+      );
+    }
+    if (heavy.curves) parts.push(element("h2", {}, "Curves"), GardenCharts.chart(heavy.curves));
+    if (method) {
+      parts.push(element("h2", {}, "About this method"), element("p", {}, method.about), source(method.source));
+    }
+    const shapes = Object.entries(heavy.shapes).map(([key, shape]) => `${key} (${shape.join(" × ") || "one number"})`);
+    parts.push(
+      element("h2", {}, "Files"),
+      element("p", { class: "files" }, ...panel.files.flatMap((file) => [element("code", {}, file), " "])),
+    );
+    if (shapes.length) parts.push(element("p", { class: "faint" }, `Raw values: ${shapes.join(", ")}.`));
+    return parts;
+  }
+
+  // A paper with its address as a link.
+  function source(text) {
+    const found = /https:\/\/\S+$/.exec(text);
+    if (!found) return element("p", { class: "faint" }, text);
+    const link = element("a", { href: found[0], rel: "noopener noreferrer", target: "_blank" }, found[0]);
+    return element("p", { class: "faint" }, text.slice(0, found.index), link);
+  }
+
+  const about = element("aside", { class: "about", "aria-live": "polite" });
+  const barPlace = element("div", { class: "bar-place" });
+  const strips = element("div", { class: "strips" });
+  const position = element("span", { class: "faint" });
+  const pinButton = element("button", { type: "button", onclick: () => pin(pinned === choice.current ? null : choice.current) });
+  const unpinButton = element("button", { type: "button", onclick: () => pin(null) }, "Unpin");
+
+  function pin(panel) {
+    pinned = panel;
+    drawDetail(choice.current);
+  }
+
+  // ---- all panels -----------------------------------------------------------------------------------------------
+
+  const overview = element("main", { class: "overview" });
+
+  function card(found) {
+    const panel = found[0];
+    const open = (event) => {
+      event.preventDefault();
+      choice.show(panel);
+      showView("detail");
+    };
+    const address = new URLSearchParams(FACETS.filter((facet) => panel[facet]).map((facet) => [facet, panel[facet]]));
+    return element(
+      "a",
+      { class: "card", href: `#${address}`, onclick: open, "data-words": words(found) },
+      element(
+        "div",
+        { class: "thumbnail" },
+        lazyPicture(`thumbnail-${panel.number}`, panel.width, panel.height),
+        panel.moving ? element("span", { class: "mark" }, "moves") : null,
+        found.length > 1 ? element("span", { class: "mark more" }, `${found.length} pictures`) : null,
+      ),
+      element("b", {}, title(panel.method)),
+      element("span", { class: "place" }, found.length > 1 ? "" : place(panel)),
+      panel.verdicts.length ? element("span", { class: "badges" }, badge(panel.verdicts[0])) : null,
+    );
+  }
+
+  const words = (found) =>
+    found.map((panel) => `${panel.image} ${panel.method} ${name(panel)} ${panel.caption}`).join(" ").toLowerCase();
+
+  function drawOverview() {
+    const filter = element("input", {
+      type: "search",
+      id: "filter",
+      placeholder: "method, layer, class …",
+      oninput: () => {
+        const wanted = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+        for (const found of overview.querySelectorAll(".card")) {
+          found.hidden = !wanted.every((word) => found.dataset.words.includes(word));
+        }
+        for (const section of overview.querySelectorAll("section")) {
+          section.hidden = !section.querySelector(".card:not([hidden])");
+        }
+      },
+    });
+    const sections = [...new Set(panels.map((panel) => panel.image))].map((image) => {
+      const own = panels.filter((panel) => panel.image === image);
+      const shown = own.find((panel) => panel.input !== null);
+      const byMethod = new Map();
+      for (const panel of own) byMethod.set(panel.method, [...(byMethod.get(panel.method) ?? []), panel]);
+      return element(
+        "section",
+        {},
+        element(
+          "h2",
+          {},
+          shown && image ? lazyPicture(`input-${shown.input}`) : null,
+          element("span", {}, imageName(image), element("small", {}, ` ${byMethod.size} ${byMethod.size === 1 ? "method" : "methods"}`)),
+        ),
+        element("div", { class: "cards" }, ...[...byMethod.values()].map(card)),
+      );
+    });
+    const facts = Object.entries(inspection.facts).map(([key, value]) =>
+      element("div", {}, element("dt", {}, key), element("dd", {}, value)),
+    );
+    overview.replaceChildren(
+      element("dl", { class: "facts" }, ...facts),
+      element("div", { class: "filter" }, element("label", { for: "filter" }, "Find"), filter),
+      ...sections,
+    );
+  }
+
+  // ---- the page -------------------------------------------------------------------------------------------------
+
+  let view = "overview";
+
+  function showView(wanted, { remember = true } = {}) {
+    const before = view;
+    view = wanted;
+    overview.hidden = view !== "overview";
+    detail.hidden = view !== "detail";
+    for (const tab of tabs) tab.setAttribute("aria-pressed", String(tab.dataset.view === view));
+    if (view === "detail") drawDetail(choice.current);
+    if (before !== view) window.scrollTo(0, 0);
+    if (remember) writeAddress(before !== view);
+  }
+
+  // The address names what is shown, so that it can be sent to others; only views are steps to go back to.
+  function writeAddress(isStep) {
+    const address = view === "overview" ? "#" : `#${choice.address()}`;
+    if ((location.hash || "#") === address) return;
+    if (isStep) history.pushState(null, "", address);
+    else history.replaceState(null, "", address);
+  }
+
+  function readAddress() {
+    const named = choice.at(location.hash.slice(1));
+    if (named) choice.show(named);
+    showView(named ? "detail" : "overview", { remember: false });
+  }
+
+  const tabs = ["overview", "detail"].map((wanted) =>
+    element(
+      "button",
+      { type: "button", "data-view": wanted, onclick: () => showView(wanted) },
+      wanted === "overview" ? "Overview" : "Detail",
+    ),
+  );
+
+  const header = element(
+    "header",
+    {},
+    element("div", { class: "title" }, inspection.title),
+    element("nav", { class: "modes", "aria-label": "View" }, ...tabs),
+  );
+  page.replaceChildren(header, overview, detail);
+  if (!choice) {
+    overview.replaceChildren(element("p", {}, "This inspection has no pictures."));
+    return;
+  }
+  const selectors = bar(choice, {
+    names: NAMES,
+    text: (facet, value) => (facet === "method" ? title(value) : facet === "image" ? imageName(value) : value || "all"),
+    group: (facet, value) => (facet === "method" ? group(value) : ""),
+  });
+  detail.replaceChildren(
+    selectors,
+    element(
+      "div",
+      { class: "columns" },
+      element(
+        "div",
+        { class: "pictures" },
+        element("div", { class: "tools" }, comparison.element.firstChild, pinButton, unpinButton, position),
+        comparison.element,
+        readout,
+        barPlace,
+        strips,
+      ),
+      about,
+    ),
+    element(
+      "p",
+      { class: "faint keys" },
+      "Keys: ← → methods, ↑ ↓ pictures, [ ] layers, , . classes and units, o overview. Arrows in a picture move the point.",
+    ),
+  );
+  drawOverview();
+  choice.onChange(() => {
+    if (view !== "detail") return;
+    drawDetail(choice.current);
+    writeAddress(false);
+  });
+  keys(
+    choice,
+    {
+      ArrowLeft: ["method", -1],
+      ArrowRight: ["method", 1],
+      ArrowUp: ["image", -1],
+      ArrowDown: ["image", 1],
+      "[": ["layer", -1],
+      "]": ["layer", 1],
+      ",": ["unit", -1],
+      ".": ["unit", 1],
+    },
+    () => view === "detail",
+  );
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "o" && !event.target.closest("input, select") && !event.ctrlKey && !event.metaKey) {
+      showView(view === "overview" ? "detail" : "overview");
+    }
+  });
+  window.addEventListener("popstate", readAddress);
+  window.addEventListener("hashchange", readAddress);
+  readAddress();
+})();
