@@ -57,15 +57,18 @@ def scatter(points: np.ndarray, indices: np.ndarray, names: Sequence[str], *, ti
     return pixels_of(figure)
 
 
-def bars(names: Sequence[str], heights: Sequence[float], *, groups: Sequence[int], title: str, axis: str) -> np.ndarray:
+def bars(names: Sequence[str], heights: Sequence[float], *, groups: Sequence[str], title: str, axis: str) -> np.ndarray:
     """Bars with their names, one colour for each group: `(height, width, 3)`, uint8."""
     figure = Figure(figsize=(9.6, 0.6 + max(2.4, 0.3 * len(names))), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
-    axes.barh(range(len(names)), heights, color=[rendering.class_colour(group) for group in groups])
+    for colour, group in enumerate(dict.fromkeys(groups)):
+        mine = [place for place, its_group in enumerate(groups) if its_group == group]
+        axes.barh(mine, [heights[place] for place in mine], color=rendering.class_colour(colour), label=group)
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.invert_yaxis()
     axes.set_xlabel(axis)
     axes.set_title(title, fontsize=12)
+    axes.legend(fontsize=9, frameon=False)
     _bare(axes)
     return pixels_of(figure)
 

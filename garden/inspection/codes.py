@@ -12,7 +12,7 @@ from garden.inspection.inspected_network import InspectedNetwork
 from garden.inspection.session import Gallery, InspectionSession
 
 
-def codes(network: InspectedNetwork, images: np.ndarray, *, path: str | None = None) -> np.ndarray:
+def codes_of(network: InspectedNetwork, images: np.ndarray, *, path: str | None = None) -> np.ndarray:
     """The codes of some pictures.
 
     Source: Sharif Razavian et al., "CNN Features off-the-shelf", 2014, https://arxiv.org/abs/1403.6382
@@ -45,7 +45,7 @@ def of_gallery(session: InspectionSession, gallery: Gallery) -> np.ndarray:
     if key not in session.cache:
         session.cache[key] = np.concatenate(
             [
-                codes(session.network, input_space.prepare(session.network.image_spec, pixels), path=path)
+                codes_of(session.network, input_space.prepare(session.network.image_spec, pixels), path=path)
                 for _, pixels in gallery_reader.batches(session, gallery, "codes")
             ]
         )

@@ -71,7 +71,7 @@ def batches(
 
 
 def classes(session: InspectionSession, gallery: Gallery) -> Classes:
-    """The class of each picture: as the network counts, or else the folder that its name begins with."""
+    """The class of each picture: the network's, or else its group, or else the folder that its name begins with."""
     labels = list(gallery.labels)
     if any(label is not None for label in labels):
         found = sorted({label for label in labels if label is not None})
@@ -80,7 +80,7 @@ def classes(session: InspectionSession, gallery: Gallery) -> Classes:
             tuple(session.label(label) for label in found),
             np.array([-1 if label is None else position[label] for label in labels], np.int64),
         )
-    folders = [name.rpartition("/")[0] for name in gallery.names]
+    folders = list(getattr(gallery, "groups", ())) or [name.rpartition("/")[0] for name in gallery.names]
     names = tuple(sorted({folder for folder in folders if folder}))
     return Classes(names, np.array([names.index(folder) if folder else -1 for folder in folders], np.int64))
 

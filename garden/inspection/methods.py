@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from garden.inspection import (
+    adversarial_panels,
+    class_selectivity,
     deconvnet,
+    dissection,
+    embedding,
+    feature_maps,
+    first_layer_filters,
     grad_cam,
     gradient_times_input,
     guided_backprop,
     integrated_gradients,
+    nearest_neighbours,
+    receptive_field_panels,
     saliency,
     smooth_grad,
+    top_patches,
 )
-from garden.inspection.method import CLASSES, PHOTOS, Method
+from garden.inspection.method import CLASSES, GALLERY, PHOTOS, Method
 
 _ALL = (
     Method(
@@ -86,6 +95,86 @@ _ALL = (
         panels=deconvnet.panels,
         needs=frozenset({PHOTOS, CLASSES}),
         attribute=deconvnet.deconvnet_map,
+    ),
+    Method(
+        name="tsne",
+        title="t-SNE of CNN codes",
+        group="folder",
+        source="van der Maaten and Hinton, 2008, https://www.jmlr.org/papers/v9/vandermaaten08a.html",
+        about="Pictures that the network takes for similar lie near each other; distances between groups mean nothing.",
+        panels=embedding.panels,
+        needs=frozenset({GALLERY}),
+    ),
+    Method(
+        name="nearest_neighbours",
+        title="Nearest neighbours",
+        group="folder",
+        source="Krizhevsky et al., 2012, figure 4, https://papers.nips.cc/paper/4824",
+        about="The pictures of a folder whose codes are nearest: what the network takes for the same kind of thing.",
+        panels=nearest_neighbours.panels,
+        needs=frozenset({GALLERY}),
+        black_box=True,
+    ),
+    Method(
+        name="top_patches",
+        title="Maximally activating patches",
+        group="folder",
+        source="Zeiler & Fergus, 2013, https://arxiv.org/abs/1311.2901",
+        about="The patches of a folder that excite single units most, and, projected back, what the units found.",
+        panels=top_patches.panels,
+        needs=frozenset({GALLERY}),
+    ),
+    Method(
+        name="dissection",
+        title="Network dissection",
+        group="folder",
+        source="Bau et al., 2017, https://arxiv.org/abs/1704.05796",
+        about="Which units are active where a drawn shape, colour or texture is. It needs no folder of pictures.",
+        panels=dissection.panels,
+    ),
+    Method(
+        name="class_selectivity",
+        title="Class selectivity",
+        group="folder",
+        source="Morcos et al., 2018, https://arxiv.org/abs/1803.06959",
+        about="How much more units answer to one class than to the others; not that the network needs them for it.",
+        panels=class_selectivity.panels,
+        needs=frozenset({GALLERY}),
+    ),
+    Method(
+        name="first_layer_filters",
+        title="First-layer filters",
+        group="network",
+        source="Zeiler & Fergus, 2013, https://arxiv.org/abs/1311.2901",
+        about="What the first convolution looks for in the pixels: edges and colours where it has learned something.",
+        panels=first_layer_filters.panels,
+    ),
+    Method(
+        name="receptive_field",
+        title="Receptive fields",
+        group="network",
+        source="Luo et al., 2016, https://arxiv.org/abs/1701.04128",
+        about="How much of the picture a position of each layer can see, and how much of that counts.",
+        panels=receptive_field_panels.panels,
+    ),
+    Method(
+        name="feature_maps",
+        title="Feature maps",
+        group="network",
+        source="Zeiler & Fergus, 2013, https://arxiv.org/abs/1311.2901",
+        about="What each channel of a layer answers to the photo, and where: what the network passes on, not why.",
+        panels=feature_maps.panels,
+        needs=frozenset({PHOTOS}),
+    ),
+    Method(
+        name="adversarial",
+        title="Adversarial examples",
+        group="synthesis",
+        source="Rony et al., 2018, https://arxiv.org/abs/1811.09600; Szegedy et al., 2013, "
+        "https://arxiv.org/abs/1312.6199",
+        about="The smallest change of the photo that makes the network say another class; nobody sees it.",
+        panels=adversarial_panels.panels,
+        needs=frozenset({PHOTOS, CLASSES}),
     ),
 )
 

@@ -29,11 +29,16 @@ STEPS = 3
 # No method of these promises a rule, and each says why.
 MACHINERY = {
     "attribution_panels": "makes the panels of all attributions",
+    "charts": "charts",
+    "codes": "what the methods of folders compare",
     "concepts": "pictures with known masks, for dissection",
+    "evolution": "filters and patches while a network trains; `garden finetune --watch-filters` shows them",
+    "gallery_reader": "pictures of a folder in batches",
     "gradients": "the engine of gradient methods",
     "grading": "grades of attributions",
     "input_space": "bounds of prepared pictures",
     "inspected_network": "a network seen flat",
+    "layer_choice": "which layers to show",
     "method": "a type",
     "methods": "the catalogue itself",
     "objectives": "what is explained",
@@ -41,6 +46,8 @@ MACHINERY = {
     "relu_rules": "ways back through a ReLU",
     "rendering": "colours",
     "session": "a type",
+    "strongest_patches": "the search behind top_patches",
+    "tail": "quantiles",
 }
 
 
