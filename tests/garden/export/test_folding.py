@@ -129,8 +129,8 @@ def operations(path):
     return [node.op for function in meta.graph_def.library.function for node in function.node_def]
 
 
-def test_an_optimized_export_has_neither_normalizations_nor_variables(tmp_path):
-    model = trained()
+def test_an_optimized_export_has_neither_normalizations_nor_variables(convolutional_model, tmp_path):
+    model = convolutional_model
     plain = export(model, tmp_path, name="plain", optimize=False)
     optimized = export(model, tmp_path, name="optimized")
     assert optimized.optimized
@@ -141,16 +141,18 @@ def test_an_optimized_export_has_neither_normalizations_nor_variables(tmp_path):
     assert "ReadVariableOp" not in operations(optimized.path)
 
 
-def test_a_network_too_large_to_be_held_by_each_signature_keeps_its_variables(tmp_path, monkeypatch):
+def test_a_network_too_large_to_be_held_by_each_signature_keeps_its_variables(
+    convolutional_model, tmp_path, monkeypatch
+):
     monkeypatch.setattr(optimizing, "MAXIMUM_FROZEN_BYTES", 1000)
-    exported = export(trained(), tmp_path, name="large")
+    exported = export(convolutional_model, tmp_path, name="large")
     assert exported.optimized
     assert "Rsqrt" not in operations(exported.path)
     assert "ReadVariableOp" in operations(exported.path)
 
 
-def test_a_network_that_would_answer_differently_is_left_as_it_is(tmp_path, monkeypatch):
-    model = trained()
+def test_a_network_that_would_answer_differently_is_left_as_it_is(convolutional_model, tmp_path, monkeypatch):
+    model = convolutional_model
 
     def nearly(network):
         folded = fold_batch_normalization(network)

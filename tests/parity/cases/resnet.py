@@ -25,7 +25,7 @@ CASES = [
     oracles.pytorchcv_file_case("resnet50", "resnet.resnet50", size=65, adapt=_any_size, slow=True),
     oracles.pytorchcv_file_case("resnet101", "resnet.resnet101", size=65, adapt=_any_size, slow=True),
     oracles.pytorchcv_file_case("resnet152", "resnet.resnet152", size=65, adapt=_any_size, slow=True),
-    oracles.pytorchcv_file_case("resnet50_v1_5", "resnet.resnet50b", size=65, adapt=_any_size),
+    oracles.pytorchcv_file_case("resnet50_v1_5", "resnet.resnet50b", size=65, adapt=_any_size, slow=True),
     oracles.pytorchcv_file_case("resnet101_v1_5", "resnet.resnet101b", size=65, adapt=_any_size, slow=True),
     oracles.pytorchcv_file_case("resnet152_v1_5", "resnet.resnet152b", size=65, adapt=_any_size, slow=True),
 ]

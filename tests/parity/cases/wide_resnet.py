@@ -38,5 +38,7 @@ CASES = [
     _case("wrn40_4_cifar", "wrn_cifar", "get_wrn_cifar", size=16, blocks=40, width_factor=4),
     _case("wrn16_8_cifar", "wrn_cifar", "get_wrn_cifar", size=32, blocks=16, width_factor=8),
     _case("wrn28_10_cifar", "wrn_cifar", "get_wrn_cifar", size=16, blocks=28, width_factor=10, slow=True),
-    _case("wide_resnet50_2", "resnext", "get_resnext", size=65, blocks=50, cardinality=1, bottleneck_width=128),
+    _case(
+        "wide_resnet50_2", "resnext", "get_resnext", size=65, blocks=50, cardinality=1, bottleneck_width=128, slow=True
+    ),
 ]
