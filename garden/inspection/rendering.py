@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -140,6 +141,23 @@ def outlined(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where((mask & ~inner)[..., None], np.uint8(255), shown).astype(np.uint8)
 
 
+def bars(values: np.ndarray, *, height: int = 120, width: int = 512) -> np.ndarray:
+    """A vector as bars from a line at zero, those below it in the other colour.
+
+    Input shape: `(units,)`. Output shape: `(height, about width, 3)`, uint8; at least a pixel for each unit.
+    """
+    values = np.asarray(values, np.float32)
+    each = max(1, width // len(values))
+    top, bottom = max(float(values.max()), 0.0), min(float(values.min()), 0.0)
+    zero = height if top == bottom else round(height * top / (top - bottom))
+    ends = np.round(zero - values * height / ((top - bottom) or 1.0)).astype(int)
+    rows = np.arange(height)[:, None]
+    sheet = np.full((height, len(values), 3), BACKGROUND, np.uint8)
+    sheet[(rows >= ends) & (rows < zero)] = _palette(UNSIGNED)[40]
+    sheet[(rows >= zero) & (rows < ends)] = _palette(SIGNED)[240]
+    return sheet.repeat(each, axis=1)
+
+
 def _shares(values: np.ndarray, *, signed: bool, limit: float | None) -> np.ndarray:
     values = np.asarray(values, np.float32)
     if limit is None:
@@ -154,5 +172,6 @@ def _palette(name: str) -> np.ndarray:
 
 
 @functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    # Pillow's own font has no "×", nor letters beyond Latin; the one that comes with matplotlib does.
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size - 1)
