@@ -18,7 +18,7 @@ from garden.errors import InspectionError, RemoteError, UsageError
 def inspect(*words: str | Path) -> int:
     parser = argparse.ArgumentParser()
     inspect_command.add_arguments(parser)
-    return inspect_command.run(parser.parse_intermixed_args([str(word) for word in words]))
+    return inspect_command.run(parser.parse_args([str(word) for word in words]))
 
 
 @pytest.fixture
