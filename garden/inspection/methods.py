@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from garden.inspection import (
+    activation_maximization,
     adversarial_panels,
+    class_model,
     class_selectivity,
+    code_inversion,
     deconvnet,
+    deep_dream,
     dissection,
     embedding,
     feature_maps,
@@ -175,6 +179,41 @@ _ALL = (
         about="The smallest change of the photo that makes the network say another class; nobody sees it.",
         panels=adversarial_panels.panels,
         needs=frozenset({PHOTOS, CLASSES}),
+    ),
+    Method(
+        name="class_model",
+        title="Class model",
+        group="synthesis",
+        source="Simonyan et al., 2013, https://arxiv.org/abs/1312.6034; "
+        "Yosinski et al., 2015, https://arxiv.org/abs/1506.06579",
+        about="The picture that the network takes for a class more than any photo, by six published recipes.",
+        panels=class_model.panels,
+        needs=frozenset({CLASSES}),
+    ),
+    Method(
+        name="activation_maximization",
+        title="Activation maximisation",
+        group="synthesis",
+        source="Erhan et al., 2009; Olah et al., 2017, https://distill.pub/2017/feature-visualization",
+        about="The picture that excites a channel most: what the channel looks for, not what it finds in photos.",
+        panels=activation_maximization.panels,
+    ),
+    Method(
+        name="deep_dream",
+        title="DeepDream",
+        group="synthesis",
+        source="Mordvintsev et al., 2015, https://research.google/blog/inceptionism-going-deeper-into-neural-networks",
+        about="A photo in which a layer sees more and more of what it sees already, and a flight into noise.",
+        panels=deep_dream.panels,
+    ),
+    Method(
+        name="code_inversion",
+        title="Code inversion",
+        group="synthesis",
+        source="Mahendran & Vedaldi, 2015, https://arxiv.org/abs/1412.0035",
+        about="A picture that a layer cannot tell from the photo; what it shows no more, the layer has forgotten.",
+        panels=code_inversion.panels,
+        needs=frozenset({PHOTOS}),
     ),
 )
 

@@ -64,6 +64,14 @@ class Objective:
         """What decides the graph: two objectives with one key share a traced function."""
         return tuple((weight, term.kind, term.path, term.power, len(term.arguments)) for weight, term in self.terms)
 
+    @property
+    def count(self) -> int:
+        """How many pictures its indices tell apart; 1 where they are the same for all."""
+        return max(
+            (len(argument) for _, term in self.terms for argument, per_picture in _with_axes(term) if per_picture),
+            default=1,
+        )
+
     def check(self, network: InspectedNetwork) -> Objective:
         """Itself, if the network has what it names.
 
