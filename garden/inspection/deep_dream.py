@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from garden.inspection import (
+    dream_octave,
     gradients,
     input_space,
     layer_choice,
     objectives,
-    optimization,
     picture_transforms,
     rendering,
 )
