@@ -49,14 +49,16 @@ class Schedule:
         rule: One of `optimization.RULES`.
         settings: Its numbers.
         parametrization: What is optimised.
-        total_variation: λ for layers in the first, second and last third of the depth.
+        learning_rates: For layers in the first, second and last third of the depth; for "momentum" in units of σ².
+        total_variations: λ for the same.
         steps: How many.
     """
 
     rule: str
     settings: Settings
     parametrization: str
-    total_variation: tuple[float, float, float]
+    learning_rates: tuple[float, float, float]
+    total_variations: tuple[float, float, float]
     steps: int
 
 
@@ -64,16 +66,18 @@ SCHEDULES = {
     # Ours: in the spectrum, which spends few steps on what is the same over large areas.
     "adam": Schedule(
         optimization.ADAM,
-        Settings(learning_rate=0.05, start_deviation=0.01, fall=0.9),
+        Settings(learning_rate=1.0, start_deviation=0.01, fall=0.9),
         parametrization.FFT,
-        (0.001, 0.003, 0.01),
+        (0.3, 0.1, 0.05),
+        (0.001, 0.01, 0.1),
         STEPS,
     ),
     # Mahendran & Vedaldi, 2015, section 3: gradient descent with momentum, learning rate 0.004 of σ².
     "momentum": Schedule(
         optimization.MOMENTUM,
-        Settings(learning_rate=0.004, start_deviation=TYPICAL_DEVIATION),
+        Settings(learning_rate=1.0, start_deviation=TYPICAL_DEVIATION),
         parametrization.PIXELS,
+        (0.004, 0.004, 0.004),
         (1.0, 10.0, 100.0),
         400,
     ),
@@ -132,12 +136,12 @@ def code_inversion(
     network.check_path(path)
     images = np.asarray(images, np.float32)
     chosen = SCHEDULES[schedule]
+    third = min(2, int(3 * depth_of(network, path)))
     if priors is None:
-        priors = Priors(chosen.total_variation[min(2, int(3 * depth_of(network, path)))])
+        priors = Priors(chosen.total_variations[third])
     steps = chosen.steps if steps is None else steps
-    settings = chosen.settings
-    if chosen.rule == optimization.MOMENTUM:
-        settings = settings._replace(learning_rate=settings.learning_rate * _typical_square(network))
+    rate = chosen.learning_rates[third] * (_typical_square(network) if chosen.rule == optimization.MOMENTUM else 1.0)
+    settings = chosen.settings._replace(learning_rate=rate)
     run = network.compiled(
         ("code inversion", path, schedule, images.shape[1:]), lambda: _traced(network, path, chosen, images.shape[1:3])
     )
@@ -183,6 +187,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
     for path in paths:
         session.say(f"Code inversion at {_name(path)}, {len(session.photos)} pictures, {steps} steps")
         made[path] = code_inversion(network, session.images, path, steps=steps, seed=session.seed)
+    names = {path: f"{number} {_name(path).rpartition('/')[2]}" for number, path in enumerate(paths, 1)}
     for place, photo in enumerate(session.photos):
         tiles = [rendering.captioned(photo.pixels, photo.name)] + [
             rendering.captioned(
@@ -197,7 +202,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
             layer=session.layer or "",
             unit="" if session.layer else "layers",
             pixels=rendering.grid(tiles, columns=min(3, len(tiles))),
-            values={_name(path): made[path].images[place] for path in paths},
+            values={names[path]: made[path].images[place] for path in paths},
             caption=f"What survives of {photo.name}: pictures made from noise that a layer takes for it. Error of the "
             f"code (0 is a perfect match): {errors}.",
             input_pixels=photo.pixels,

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from garden.errors import InspectionError
-from garden.inspection import input_space, parametrization, picture_transforms
+from garden.inspection import input_space, parametrization, picture_transforms, relu_rules
 from garden.inspection.inspected_network import INPUT, InspectedNetwork
 from garden.inspection.objectives import Objective
 
@@ -256,7 +256,9 @@ def _traced(network: InspectedNetwork, objective: Objective, recipe: Recipe, siz
             seen = made
             if recipe.augmented:
                 seen = picture_transforms.augmented(made, chances[:, step], gray, settings.augmentation)
-            values = objective.values(network.run(seen, objective.paths), arguments)
+            with relu_rules.redirected():
+                captured = network.run(seen, objective.paths)
+            values = objective.values(captured, arguments)
             (slope,) = tf.gradients(values, made)
             if slope is None:
                 raise InspectionError(
