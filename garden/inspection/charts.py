@@ -34,11 +34,12 @@ def scatter(points: np.ndarray, indices: np.ndarray, names: Sequence[str], *, ti
     rest = np.isin(indices, sorted(listed), invert=True)
     if rest.any():
         label = "other classes" if len(listed) < len(names) else "class unknown" if names else None
-        axes.scatter(*points[rest].T, s=22, color=rendering.NEUTRAL, linewidths=0, label=label)
+        axes.scatter(points[rest, 0], points[rest, 1], s=22, color=rendering.NEUTRAL, linewidths=0, label=label)
     for place in sorted(listed):
         mine = points[indices == place]
         axes.scatter(
-            *mine.T,
+            mine[:, 0],
+            mine[:, 1],
             s=34,
             color=[rendering.class_colour(place)],
             marker=_MARKERS[place // len(rendering.CLASS_COLOURS) % len(_MARKERS)],

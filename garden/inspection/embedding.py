@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
+from threadpoolctl import threadpool_limits
 
 from garden.errors import InspectionError
 from garden.inspection import charts, codes, gallery_reader, rendering
@@ -20,6 +21,7 @@ from garden.inspection.session import InspectionSession
 FEWEST = 8
 PCA_DIMENSIONS = 50
 USUAL_PERPLEXITY = 30.0
+SINGLE_THREADED_PICTURES = 2000
 # The best assignment of pictures to cells costs the cube of their number; above, they are dealt out row by row.
 ASSIGNED_PICTURES = 2500
 GRADED_PICTURES = 2000
@@ -92,7 +94,11 @@ def tsne(vectors: np.ndarray, *, perplexity: float | None = None, seed: int = 0)
         vectors = PCA(dimensions, random_state=seed).fit_transform(vectors)
     if vectors.shape[1] == 1:  # One dimension leaves t-SNE's start by PCA without its second.
         vectors = np.concatenate([vectors, np.zeros_like(vectors)], axis=1)
-    return np.asarray(TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors), np.float32)
+    # One thread below: threads that wait for each other cost more than they save, and sums in another order end in
+    # another plane.
+    with threadpool_limits(1 if len(vectors) <= SINGLE_THREADED_PICTURES else None):
+        made = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
+    return np.asarray(made, np.float32)
 
 
 def image_grid(points: np.ndarray) -> tuple[np.ndarray, int, int]:
