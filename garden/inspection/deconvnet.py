@@ -15,7 +15,9 @@ from garden.inspection.session import InspectionSession
 
 # Units that a panel shows, as the paper's figure 2 has nine pictures of each.
 _UNITS = 9
-_TILE = 96
+_TILE = 112
+# Of a projection's energy, on each side of what is shown of it.
+_LEFT_OUT = 1 / 40
 
 NOTE = (
     "A projection shows which pattern the unit found in this picture; signs are kept, gray is zero. Much of it comes "
@@ -111,7 +113,7 @@ def _units(session: InspectionSession, path: str) -> Iterator[Panel]:
             channels = np.asarray(session.channels, np.int64)
         projections = deconvnet(network, np.repeat(image[None], len(channels), axis=0), path, channels)
         activations = output.reshape(-1, output.shape[-1]).max(axis=0)[channels]
-        boxes = [_support(projection) for projection in projections]
+        boxes = [_where(projection) for projection in projections]
         coloured = projections[..., ::-1] if spec.channel_order == "bgr" else projections
         if spec.invert:
             coloured = -coloured
@@ -120,7 +122,7 @@ def _units(session: InspectionSession, path: str) -> Iterator[Panel]:
         for channel, projection, box in zip(channels, coloured, boxes, strict=True):
             top, left, bottom, right = box
             for tiles, pixels in (
-                (drawn, rendering.contrast(projection[top:bottom, left:right])),
+                (drawn, _contrast(projection[top:bottom, left:right])),
                 (patches, photo.pixels[top:bottom, left:right]),
             ):
                 tiles.append(rendering.captioned(rendering.resized(pixels, _TILE), f"channel {channel}", size=10))
@@ -147,20 +149,29 @@ def _units(session: InspectionSession, path: str) -> Iterator[Panel]:
         )
 
 
-def _support(projection: np.ndarray) -> tuple[int, int, int, int]:
-    """The smallest box (top, left, bottom, right) outside which a projection is zero, grown to a square where it can.
+def _where(projection: np.ndarray) -> tuple[int, int, int, int]:
+    """A box (top, left, bottom, right) around what is strong in a projection, square where it can be.
 
-    It lies within the unit's receptive field. Everything, where the unit is not active.
+    Rows, and columns, beyond it hold a fortieth of the energy on each side. Everything, where the unit is not active.
     """
     height, width = projection.shape[:2]
-    seen = np.abs(projection).max(axis=-1) > 0
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    if not len(rows):
+    energy = np.square(projection, dtype=np.float64).sum(axis=-1)
+    if not energy.sum():
         return 0, 0, height, width
+    found = []
+    for axis in (1, 0):
+        share = np.cumsum(energy.sum(axis=axis)) / energy.sum()
+        found.append((int((share < _LEFT_OUT).sum()), int((share < 1 - _LEFT_OUT).sum()) + 1))
+    side = max(stop - start for start, stop in found)
     ends = []
-    side = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
-    for found, limit in ((rows, height), (columns, width)):
+    for (start, stop), limit in zip(found, (height, width), strict=True):
         length = min(side, limit)
-        start = int(np.clip(found[0] - (length - (found[-1] - found[0] + 1)) // 2, 0, limit - length))
-        ends.append((start, start + int(length)))
+        first = int(np.clip((start + stop - length) // 2, 0, limit - length))
+        ends.append((first, first + length))
     return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
+
+
+def _contrast(projection: np.ndarray) -> np.ndarray:
+    """In colours, gray for zero; the few strongest numbers do not hide the rest."""
+    limit = float(np.percentile(np.abs(projection), 99.5))
+    return rendering.contrast(projection, limit=limit or None)

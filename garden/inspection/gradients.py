@@ -65,7 +65,8 @@ def summed_gradient(
     at: Callable[[tf.Tensor], tf.Tensor],
     summand: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     shape: tuple[int, ...],
-) -> tf.Tensor:
+    along: tf.Tensor | None = None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The sum over many variants of one picture of what its gradients are turned into; call it in a `tf.function`.
 
     Args:
@@ -76,23 +77,36 @@ def summed_gradient(
         at: Makes variants: their numbers `(some,)` to pictures `(some, height, width, channels)`.
         summand: Gradients `(some, height, width, channels)` and numbers to what is summed over its first axis.
         shape: Of the sum.
+        along: A direction `(height, width, channels)`, whose slope at each variant is wanted too.
+    Returns: The sum; the objective of each variant, `(rows,)`; its slope along the direction, `(rows,)`.
     """
     height, width = network.input_shape[:2]
     at_once = max(1, min(_ROWS_AT_ONCE, _PIXELS_AT_ONCE // (height * width)))
     # Steps of equal size: the last would otherwise be small.
     steps = tf.maximum(1, (rows + at_once - 1) // at_once)
-    size = (rows + steps - 1) // steps
+    size = tf.maximum(1, (rows + steps - 1) // steps)
 
-    def step(start: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def step(
+        start: tf.Tensor, total: tf.Tensor, values: tf.Tensor, inclines: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         numbers = tf.range(start, tf.minimum(start + size, rows))
         repeated = [tf.repeat(argument, tf.size(numbers), axis=0) for argument in arguments]
-        _, slopes, _ = value_and_gradient(network, at(numbers), objective, repeated)
-        return start + size, total + tf.reduce_sum(summand(slopes, numbers), axis=0)
+        value, slopes, _ = value_and_gradient(network, at(numbers), objective, repeated)
+        total += tf.reduce_sum(summand(slopes, numbers), axis=0)
+        values = tf.tensor_scatter_nd_update(values, numbers[:, None], value)
+        if along is not None:
+            incline = tf.reduce_sum(slopes * along, axis=(1, 2, 3))
+            inclines = tf.tensor_scatter_nd_update(inclines, numbers[:, None], incline)
+        return start + size, total, values, inclines
 
-    _, total = tf.while_loop(
-        lambda start, total: start < rows, step, (tf.constant(0), tf.zeros(shape)), parallel_iterations=1
+    nothing = tf.zeros(rows[None])
+    _, total, values, inclines = tf.while_loop(
+        lambda start, *_: start < rows,
+        step,
+        (tf.constant(0), tf.zeros(shape), nothing, nothing),
+        parallel_iterations=1,
     )
-    return total
+    return total, values, inclines
 
 
 def gradients_of(

@@ -14,6 +14,9 @@ from garden.inspection.session import InspectionSession
 
 # Above this, the map is more the picture's or the method's than the network's: nearer to "the same map" than to chance.
 SUSPICIOUS_CORRELATION = 0.5
+# What is hidden is blurred, in squares, so many along the shorter side. Gray pixels, wherever they lie, are a pattern
+# of their own, at which the probability falls whatever they hide: random ones would then be as good as any.
+_SQUARES = 14
 
 
 def grade(
@@ -21,8 +24,8 @@ def grade(
 ) -> tuple[Grade, tuple[Curve, ...]]:
     """How far a map can be trusted, and what happened to the class's probability meanwhile.
 
-    Deletion hides pixels with the mean colour of photos; random orders are five; the edge detector is Sobel's. What
-    is the same for all methods of one photo is computed once per session.
+    What deletion hides is blurred, in squares; insertion shows what deletion hides. Random orders are five; the edge
+    detector is Sobel's. What is the same for all methods of one photo is computed once per session.
 
     Args:
         session: Whose photo and network.
@@ -62,7 +65,7 @@ def warning(found: Grade) -> str:
         )
     correlation = found.randomisation_correlation
     if correlation is not None and correlation > SUSPICIOUS_CORRELATION:
-        failed.append(f"a network with random weights gives nearly the same map (correlation {correlation:.2f})")
+        failed.append(f"the map of a network with random weights is much like it (correlation {correlation:.2f})")
     return f"This map fails a sanity check: {', and '.join(failed)}." if failed else ""
 
 
@@ -83,14 +86,15 @@ def in_words(found: Grade) -> str:
 def _hiding(
     session: InspectionSession, place: int, attribution: np.ndarray
 ) -> tuple[dict[str, Any], tuple[Curve, ...]]:
-    spec, image = session.network.image_spec, session.images[place]
+    image = session.images[place]
     class_index = int(_of_session(session, ("grading: classes",), lambda: session.class_indices)[place])
     score = deletion.class_probability(session, class_index)
-    fill = input_space.gray(spec)
+    blurred = deletion.blurred_picture(image)
+    block = max(1, round(min(image.shape[:2]) / _SQUARES))
 
     def hidden(ranking: np.ndarray) -> np.ndarray:
-        masks = deletion.masks_after(deletion.ranks(image, ranking), deletion.STEPS)
-        return deletion.mixed(image, fill, masks)
+        masks = deletion.masks_after(deletion.ranks(image, ranking, block), deletion.STEPS)
+        return deletion.mixed(image, blurred, masks)
 
     def others() -> tuple[np.ndarray, np.ndarray]:
         chance = np.random.default_rng(session.seed)
@@ -101,9 +105,8 @@ def _hiding(
 
     random, edges = _of_session(session, ("grading: baselines", place), others)
     own = deletion.deletion_insertion(
-        score, image, attribution, fill=fill, blurred=deletion.blurred_picture(image), steps=deletion.STEPS
+        score, image, attribution, fill=blurred, blurred=blurred, steps=deletion.STEPS, block=block
     )
-    backwards = score(hidden(-attribution))
     figures = {
         "deletion_auc": own.deletion_auc,
         "random_deletion_auc": float(np.trapezoid(random, own.fractions)),
@@ -114,7 +117,8 @@ def _hiding(
         for name, values in (
             ("hidden in the map's order", own.deletion),
             ("hidden in random order", random),
-            ("hidden in the reverse order", backwards),
+            # What is hidden last is what is shown first.
+            ("hidden in the reverse order", own.insertion[::-1]),
             ("hidden along edges first", edges),
             ("shown in the map's order", own.insertion),
         )

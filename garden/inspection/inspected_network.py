@@ -297,7 +297,9 @@ class InspectedNetwork:
     def compiled(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """The traced function for `key`, made once for this network: `make()` returns a `tf.function`."""
         if key not in self._functions:
-            self._functions[key] = make()
+            self._functions[key] = made = make()
+            # One line of code makes a function for each key; TensorFlow would warn that it traces again and again.
+            made._omit_frequent_tracing_warning = True
         return self._functions[key]
 
     def trace_counts(self) -> dict[Hashable, int]:

@@ -28,7 +28,7 @@ def smooth_grad(
     *,
     samples: int = SAMPLES,
     noise: float = 0.15,
-    average: str = MAGNITUDES,
+    average: str = SLOPES,
     reduce: str = "max",
     seed: int = 0,
 ) -> np.ndarray:
@@ -43,8 +43,9 @@ def smooth_grad(
         objective: What is explained; one number per picture.
         samples: Noisy copies of each picture.
         noise: Standard deviation, as a share of the range of the input. 0 gives plain saliency.
-        average: "magnitudes" averages the saliency of the copies, "slopes" their gradients with their signs, which the
-            paper's formula does: what points now here, now there, then cancels out.
+        average: "slopes" averages the gradients of the copies with their signs, which the paper's formula does: what
+            points now here, now there, cancels out. "magnitudes" averages their saliency: smoother, but it shows the
+            grid of strided layers, and depends less on what the network learned.
         reduce: How channels become one number, as in `saliency`.
         seed: Of the noise. The first samples of many are those of few.
     Input shape: `(batch, height, width, channels)`.
@@ -85,7 +86,7 @@ def smooth_grad(
             def summand(slopes: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
                 return saliency.over_channels(slopes, reduce) if average == MAGNITUDES else slopes
 
-            total = gradients.summed_gradient(
+            total, _, _ = gradients.summed_gradient(
                 network,
                 objective,
                 arguments,
