@@ -22,14 +22,14 @@ class Verdict:
         figure: The number as text.
         sentence: What it says.
         tone: `GOOD`, `BAD`, or `NEUTRAL` where the figure alone decides nothing.
-        short: The sentence in a few words, for a badge.
+        short: The sentence in a few words, for a badge; "" where the figure alone decides nothing.
     """
 
     name: str
     figure: str
     sentence: str
     tone: str
-    short: str
+    short: str = ""
 
 
 def verdicts(grade: Grade | None) -> tuple[Verdict, ...]:
@@ -46,15 +46,20 @@ def _deletion(grade: Grade) -> Verdict | None:
     figure = f"{grade.deletion_auc:.2f}"
     if grade.random_deletion_auc is None:
         sentence = "Area under the probability while the pixels that the map ranks first are hidden; small is good."
-        return Verdict("deletion AUC", figure, sentence, NEUTRAL, f"deletion {figure}")
-    # Compared as measured: two that print alike are still told apart.
+        return Verdict("deletion AUC", figure, sentence, NEUTRAL)
+    digits = next((count for count in (2, 3) if _differ(grade.deletion_auc, grade.random_deletion_auc, count)), 4)
+    figure, random = f"{grade.deletion_auc:.{digits}f}", f"{grade.random_deletion_auc:.{digits}f}"
     better = grade.deletion_auc < grade.random_deletion_auc
     verdict = "better than chance" if better else "no better than chance"
     sentence = (
-        f"{verdict.capitalize()}: deletion AUC {figure}, random {grade.random_deletion_auc:.2f}. Hiding what the map "
-        f"ranks first takes the class away {'faster' if better else 'no faster'} than hiding pixels at random."
+        f"{verdict.capitalize()}: deletion AUC {figure}, random {random}. Hiding what the map ranks first "
+        f"takes the class away {'faster' if better else 'no faster'} than hiding pixels at random."
     )
     return Verdict("deletion AUC", figure, sentence, GOOD if better else BAD, verdict)
+
+
+def _differ(one: float, other: float, digits: int) -> bool:
+    return f"{one:.{digits}f}" != f"{other:.{digits}f}"
 
 
 def _insertion(grade: Grade) -> Verdict | None:
@@ -62,7 +67,7 @@ def _insertion(grade: Grade) -> Verdict | None:
         return None
     figure = f"{grade.insertion_auc:.2f}"
     sentence = "Area under the probability while the pixels that the map ranks first are shown first; large is good."
-    return Verdict("insertion AUC", figure, sentence, NEUTRAL, f"insertion {figure}")
+    return Verdict("insertion AUC", figure, sentence, NEUTRAL)
 
 
 def _completeness(grade: Grade) -> Verdict | None:

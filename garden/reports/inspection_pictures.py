@@ -17,6 +17,8 @@ from garden.inspection.panel import Panel
 THUMBNAIL_SIDE = 224
 # A browser gets larger maps thinned out; all values are in the `.npz`.
 MAXIMUM_MAP_SIDE = 448
+# Near the end of the range of 16-bit floats, 65504.
+_LARGEST_HALF = 2.0**15
 # How the picture of a panel follows from its map, so that a page can draw it again with another opacity.
 OVERLAY, COLOURS, PICTURE = "overlay", "colours", "picture"
 
@@ -77,7 +79,7 @@ def map_of(panel: Panel) -> np.ndarray | None:
 
 
 def browser_map(values: np.ndarray) -> dict[str, Any]:
-    """A map for a browser: halves of its largest magnitude, which keeps three digits of small values too.
+    """A map for a browser as 16-bit floats, scaled so that values far below the largest keep three digits too.
 
     Output: "height" and "width" of the whole map, "step" of the rows and columns that are there, "scale" that the
     halves are to be multiplied with, "data" as little-endian base64.
@@ -86,7 +88,7 @@ def browser_map(values: np.ndarray) -> dict[str, Any]:
     step = -(-max(height, width) // MAXIMUM_MAP_SIDE)
     thinned = np.asarray(values[::step, ::step], np.float64)
     finite = np.abs(thinned[np.isfinite(thinned)])
-    scale = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    scale = float(finite.max()) / _LARGEST_HALF if finite.size and finite.max() > 0 else 1.0
     data = base64.b64encode((thinned / scale).astype("<f2").tobytes()).decode("ascii")
     return {"height": height, "width": width, "step": step, "scale": scale, "data": data}
 

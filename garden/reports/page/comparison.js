@@ -38,10 +38,12 @@ globalThis.GardenComparison = (() => {
       draw();
     }
 
-    // Shares of a picture differ by less than a hundredth: they can lie on each other.
+    // Pictures of one shape and about one size can lie on each other; a sheet of many small ones is much larger.
     function alike() {
       const { left, right } = pictures;
-      return left !== null && Math.abs((left.width * right.height) / (left.height * right.width) - 1) < 0.01;
+      if (left === null) return false;
+      const wider = Math.max(right.width / left.width, left.width / right.width);
+      return wider < 2 && Math.abs((left.width * right.height) / (left.height * right.width) - 1) < 0.01;
     }
 
     function draw() {
@@ -53,7 +55,7 @@ globalThis.GardenComparison = (() => {
       for (const button of buttons) {
         const name = button.dataset.mode;
         button.disabled = name !== "side" && !layered;
-        button.title = button.disabled ? "Only for pictures of one shape" : "";
+        button.title = button.disabled ? "Only for pictures of one shape and size" : "";
         button.setAttribute("aria-pressed", String(name === used));
       }
       stage.dataset.mode = used;
@@ -104,6 +106,8 @@ globalThis.GardenComparison = (() => {
         ...cross,
       );
       box.style.aspectRatio = `${size.width} / ${size.height}`;
+      // All of it in sight at once, and small ones not blown up without end.
+      box.style.maxWidth = `min(${(78 * size.width) / size.height}vh, ${Math.max(8 * size.width, 320)}px)`;
       box.classList.toggle("coarse", Math.max(size.width, size.height) < 128);
       let at = { x: 0.5, y: 0.5 };
       const point = (to) => {

@@ -10,7 +10,7 @@
     folder: "About a folder of pictures",
     network: "About the network",
   };
-  const SIGNS = { good: "✓", bad: "✗", neutral: "·" };
+  const SIGNS = { good: "✓", bad: "✗" };
 
   const stored = (name) => JSON.parse(document.getElementById(name).textContent);
   const inspection = stored("inspection");
@@ -23,7 +23,15 @@
 
   const title = (method) => inspection.methods[method]?.title ?? method;
   const group = (method) => GROUPS[inspection.methods[method]?.group] ?? "";
-  const imageName = (image) => image || "The network itself";
+  // Panels without a picture are about the network or a folder, as their methods are.
+  const withoutPicture = [
+    ...new Set(
+      panels
+        .filter((panel) => !panel.image)
+        .map((panel) => (inspection.methods[panel.method]?.group === "folder" ? "the folder" : "the network")),
+    ),
+  ].join(" and ");
+  const imageName = (image) => image || withoutPicture[0].toUpperCase() + withoutPicture.slice(1);
   const place = (panel) => [panel.layer, panel.unit].filter(Boolean).join(" · ");
   const name = (panel) => [title(panel.method), place(panel)].filter(Boolean).join(", ");
 
@@ -89,8 +97,19 @@
   const hint = () =>
     shownMap ? "Point at the picture to read the map's values." : "Point at the picture to read positions.";
 
+  // What moves can be stopped, and stands still for those who asked their system for that.
+  let still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const stillButton = element("button", {
+    type: "button",
+    onclick: () => {
+      still = !still;
+      drawDetail(choice.current);
+    },
+  });
+
   function picture(panel, address) {
-    return element("img", { src: address, alt: `${name(panel)}: ${panel.caption}`, class: panel.moving ? "moving" : "" });
+    if (panel.moving && still) address = stored(`thumbnail-${panel.number}`);
+    return element("img", { src: address, alt: `${name(panel)}: ${panel.caption}` });
   }
 
   function layer(panel, heavy) {
@@ -133,11 +152,25 @@
     readout.textContent = hint();
     about.replaceChildren(...aboutPanel(panel, heavy));
     barPlace.replaceChildren(...(shownBar ? [shownBar.element] : []));
+    if (shownBar && panel.drawing === "overlay") {
+      barPlace.append(element("p", { class: "faint small" }, "The picture mixes these colours 60 to 40 with the gray input; Fade shows other mixtures."));
+    }
+    // The strips are made anew: who steps through them by keyboard stays where they are.
+    const focused = [...strips.children].findIndex((section) => section.contains(document.activeElement));
+    const heading = strips.children[focused]?.firstChild.textContent;
     strips.replaceChildren(
       strip("Layers, classes and units of this method", siblings(panel, ["image", "method"]), (other) => place(other)),
       strip(`All methods for ${imageName(panel.image)}`, first(siblings(panel, ["image"])), (other) => title(other.method)),
       strip(`${title(panel.method)} for all pictures`, firstOfImages(panel), (other) => imageName(other.image)),
     );
+    for (const section of strips.querySelectorAll("section")) {
+      const current = section.querySelector("[aria-current]");
+      const list = section.querySelector("ul");
+      if (current) list.scrollLeft = current.offsetLeft - list.offsetLeft - list.clientWidth / 2 + current.clientWidth / 2;
+      if (current && section.firstChild.textContent === heading) current.focus({ preventScroll: true });
+    }
+    stillButton.hidden = !panel.moving;
+    stillButton.textContent = still ? "Play" : "Pause";
     pinButton.setAttribute("aria-pressed", String(pinned === panel));
     pinButton.textContent = pinned === panel ? "Unpin" : pinned ? "Pin this instead" : "Pin to compare";
     unpinButton.hidden = !pinned || pinned === panel;
@@ -197,7 +230,7 @@
       element("p", { class: "caption" }, panel.caption),
     ];
     if (panel.note) {
-      parts.push(element("p", { class: "note", role: "note" }, element("b", {}, "Before you believe it: "), panel.note));
+      parts.push(element("p", { class: "note", role: "note" }, element("b", {}, "Note: "), panel.note));
     }
     if (panel.verdicts.length) {
       parts.push(
@@ -213,7 +246,7 @@
                 "tr",
                 {},
                 element("th", { scope: "row" }, verdict.name, element("div", { class: "figure" }, verdict.figure)),
-                element("td", {}, badge(verdict), element("p", {}, verdict.sentence)),
+                element("td", {}, verdict.short ? badge(verdict) : null, element("p", {}, verdict.sentence)),
               ),
             ),
           ),
@@ -277,7 +310,7 @@
       ),
       element("b", {}, title(panel.method)),
       element("span", { class: "place" }, found.length > 1 ? "" : place(panel)),
-      panel.verdicts.length ? element("span", { class: "badges" }, badge(panel.verdicts[0])) : null,
+      found.length === 1 && panel.verdicts[0]?.short ? element("span", { class: "badges" }, badge(panel.verdicts[0])) : null,
     );
   }
 
@@ -387,13 +420,13 @@
       element(
         "div",
         { class: "pictures" },
-        element("div", { class: "tools" }, comparison.element.firstChild, pinButton, unpinButton, position),
+        element("div", { class: "tools" }, comparison.element.firstChild, stillButton, pinButton, unpinButton, position),
         comparison.element,
         readout,
         barPlace,
-        strips,
       ),
       about,
+      strips,
     ),
     element(
       "p",
