@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -125,7 +125,7 @@ def class_colour(index: int) -> str:
 def framed(pixels: np.ndarray, colour: str, *, width: int = 2) -> np.ndarray:
     """A tile whose outermost pixels have the colour "#rrggbb"."""
     tile = pixels.copy()
-    rgb = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+    rgb = _rgb(colour)
     tile[:width], tile[-width:], tile[:, :width], tile[:, -width:] = rgb, rgb, rgb, rgb
     return tile
 
@@ -156,6 +156,43 @@ def bars(values: np.ndarray, *, height: int = 120, width: int = 512) -> np.ndarr
     sheet[(rows >= ends) & (rows < zero)] = _palette(UNSIGNED)[40]
     sheet[(rows >= zero) & (rows < ends)] = _palette(SIGNED)[240]
     return sheet.repeat(each, axis=1)
+
+
+def regions(pixels: np.ndarray, indices: np.ndarray, names: Mapping[int, str], *, opacity: float = 0.55) -> np.ndarray:
+    """Which class each pixel belongs to, over the picture in gray, with a legend below.
+
+    The classes with the largest areas have a colour of their own; the others share gray.
+
+    Args:
+        pixels: uint8 `(height, width, 3)`.
+        indices: Class of each pixel, `(height, width)`.
+        names: Of the classes.
+    """
+    found, areas = np.unique(indices, return_counts=True)
+    ranked = found[np.argsort(-areas, kind="stable")]
+    listed = ranked[: len(CLASS_COLOURS)]
+    painted = np.empty((*indices.shape, 3), np.float32)
+    painted[:] = _rgb(NEUTRAL)
+    for place, index in enumerate(listed):
+        painted[indices == index] = _rgb(class_colour(place))
+    luminance = np.repeat(pixels.astype(np.float32).mean(axis=-1, keepdims=True), 3, axis=-1)
+    mixed = np.round((1 - opacity) * luminance + opacity * painted).astype(np.uint8)
+    lines = [(class_colour(place), names[int(index)]) for place, index in enumerate(listed)]
+    if len(ranked) > len(listed):
+        lines.append((NEUTRAL, f"{len(ranked) - len(listed)} others"))
+    return np.concatenate([mixed, *(_legend_line(colour, text, pixels.shape[1]) for colour, text in lines)])
+
+
+def _legend_line(colour: str, text: str, width: int, *, size: int = 12) -> np.ndarray:
+    strip = Image.new("RGB", (width, size + 6), (BACKGROUND,) * 3)
+    draw = ImageDraw.Draw(strip)
+    draw.rectangle((3, 4, size + 1, size + 2), fill=colour)
+    draw.text((size + 7, 2), text, fill=(30, 30, 30), font=_font(size))
+    return np.asarray(strip)
+
+
+def _rgb(colour: str) -> list[int]:
+    return [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
 
 
 def _shares(values: np.ndarray, *, signed: bool, limit: float | None) -> np.ndarray:
