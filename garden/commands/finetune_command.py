@@ -147,6 +147,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--no-tensorboard", dest="tensorboard", action="store_false", help="write no TensorBoard files"
     )
+    machine.add_argument(
+        "--watch-filters",
+        action="store_true",
+        help="write how filters and the patches that excite units change, to RUN/evolution and TensorBoard",
+    )
     option(machine, "--checkpoint-seconds", "checkpoint_seconds", "least time between checkpoints")
 
     afterwards = parser.add_argument_group("afterwards")
@@ -174,8 +179,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _train(config: training_config.TrainingConfig, arguments: argparse.Namespace) -> int:
     from garden.training import finetune
 
+    extras = {"tensorboard": arguments.tensorboard, "watch_filters": arguments.watch_filters}
     if config.folds:
-        figures = finetune.cross_validate(config, arguments.output, tensorboard=arguments.tensorboard)
+        figures = finetune.cross_validate(config, arguments.output, **extras)
         for fold in figures["folds"]:
             print(f"fold {fold['fold']}: accuracy {fold['accuracy']:.3f}, macro recall {fold['macro_recall']:.3f}")
         print(
@@ -183,7 +189,7 @@ def _train(config: training_config.TrainingConfig, arguments: argparse.Namespace
             f"macro recall {figures['macro_recall']:.3f}"
         )
         return 0
-    trained = finetune.finetune(config, arguments.output, tensorboard=arguments.tensorboard)
+    trained = finetune.finetune(config, arguments.output, **extras)
     print(f"accuracy {trained.metrics['accuracy']:.3f}, macro recall {trained.metrics['macro_recall']:.3f}")
     print(f"run: {arguments.output}")
     print(f"next: garden evaluate {arguments.output}")

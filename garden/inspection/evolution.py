@@ -34,7 +34,8 @@ class Evolution:
 
     Args:
         network: Its weights change between snapshots; all else stays.
-        trained: Paths of the layers that train.
+        trained: Paths of the layers that train. The filters of the first convolution among them are watched, unless
+            all of them are 1×1, which have no shape to see; and patches of a layer that it feeds.
         pixels: Pictures in which patches are looked for, uint8 RGB `(pictures, height, width, 3)`.
     """
 
@@ -42,7 +43,8 @@ class Evolution:
         self.network = network
         self.pixels = pixels
         self.filters_path = watched_filters(network, trained)
-        self.patches_path = None if self.filters_path is None else _patches_path(network, self.filters_path)
+        first = self.filters_path or next((path for path in network.convolution_paths() if path in trained), None)
+        self.patches_path = None if first is None else _patches_path(network, first)
         self.units: np.ndarray | None = None
 
     def snapshot(self) -> dict[str, np.ndarray]:
@@ -177,13 +179,13 @@ def _titled(sheets: Sequence[np.ndarray], names: Sequence[str], path: str) -> np
     return np.stack([rendering.captioned(sheet, f"{name} · {path}") for sheet, name in zip(sheets, names, strict=True)])
 
 
-def _patches_path(network: InspectedNetwork, filters_path: str) -> str | None:
-    """The second stage that the watched filters feed, or the only one: patches of the first are but a few pixels."""
+def _patches_path(network: InspectedNetwork, convolution: str) -> str | None:
+    """The second stage that a convolution feeds, or the only one: patches of the first are but a few pixels."""
     order = network.own_paths
     after = [
         path
         for path in layer_choice.stage_paths(network)
-        if order.index(path) >= order.index(filters_path) and receptive_field.field_of(network, path).local
+        if order.index(path) >= order.index(convolution) and receptive_field.field_of(network, path).local
     ]
     return after[min(1, len(after) - 1)] if after else None
 

@@ -22,12 +22,14 @@ from garden.data.image_folder import LabelledFile
 from garden.errors import ImageFolderError, ResourceError, RunError
 from garden.evaluation import calibration, classification
 from garden.image_spec import ImageSpec
+from garden.inspection.inspected_network import InspectedNetwork
 from garden.reports import evaluation_files
 from garden.reports.model_card import model_card
 from garden.reports.tensorboard_writer import RunWriter
 from garden.trained_model import TrainedModel
-from garden.training import activations, provenance, run_inputs, run_tensorboard, transfer
+from garden.training import activations, filter_watch, provenance, run_inputs, run_tensorboard, transfer
 from garden.training.config import TrainingConfig
+from garden.training.filter_watch import FilterWatch
 from garden.training.phase import Images, Phase
 from garden.training.run_directory import DISK_IS_FULL, RunDirectory, make_directory
 
@@ -36,7 +38,9 @@ TRAINING_GRID_IMAGES = 16
 _FAR_ABOVE = 3.0
 
 
-def finetune(config: TrainingConfig, output: Path, *, tensorboard: bool = True) -> TrainedModel:
+def finetune(
+    config: TrainingConfig, output: Path, *, tensorboard: bool = True, watch_filters: bool = False
+) -> TrainedModel:
     """Fine-tune a network on a folder of pictures.
 
     A run that was killed goes on when it is called again with the same configuration and output, and ends with the
@@ -46,6 +50,7 @@ def finetune(config: TrainingConfig, output: Path, *, tensorboard: bool = True) 
         config: What to train on, and how.
         output: The run's directory; made if missing.
         tensorboard: Whether to write TensorBoard's files along the way.
+        watch_filters: Whether to write how filters, and the patches that excite units, change from epoch to epoch.
     Returns: the trained network, as `TrainedModel.load(output)` gives it.
     Raises: GardenError, with one sentence, for pictures, settings, weights or a directory that cannot be used, and
         when memory or disk run out.
@@ -55,10 +60,12 @@ def finetune(config: TrainingConfig, output: Path, *, tensorboard: bool = True) 
         if run.finished:
             progress.say(f"{output} is finished; nothing to do. Give another --output to train again.")
             return TrainedModel.load(output)
-        return _Finetuning(run, tensorboard=tensorboard).run_all()
+        return _Finetuning(run, tensorboard=tensorboard, watch_filters=watch_filters).run_all()
 
 
-def cross_validate(config: TrainingConfig, output: Path, *, tensorboard: bool = True) -> dict[str, Any]:
+def cross_validate(
+    config: TrainingConfig, output: Path, *, tensorboard: bool = True, watch_filters: bool = False
+) -> dict[str, Any]:
     """Fine-tune once for each fold, each time holding another fold out; write and return the figures.
 
     The fold that is held out chooses nothing: early stopping is off and the last weights count.
@@ -67,6 +74,7 @@ def cross_validate(config: TrainingConfig, output: Path, *, tensorboard: bool = 
         config: With `folds` of 2 or more.
         output: Directory of `fold-1`, `fold-2`, … and `folds.json`.
         tensorboard: Whether to write TensorBoard's files along the way.
+        watch_filters: As in `finetune`.
     Returns: accuracy and macro recall over all held-out images, and of each fold.
     """
     _refuse_output_among_pictures(config, output)
@@ -77,7 +85,7 @@ def cross_validate(config: TrainingConfig, output: Path, *, tensorboard: bool = 
         progress.say(f"fold {fold + 1} of {config.folds}")
         directory = output / f"fold-{fold + 1}"
         settings = dataclasses.replace(config, fold=fold, early_stopping=0)
-        trained = finetune(settings, directory, tensorboard=tensorboard)
+        trained = finetune(settings, directory, tensorboard=tensorboard, watch_filters=watch_filters)
         folds.append({"fold": fold + 1, **trained.metrics})
         with (directory / "evaluation" / "validation" / "predictions.csv").open(encoding="utf-8", newline="") as stream:
             predictions += [(row["label"], row["predicted"]) for row in csv.DictReader(stream)]
@@ -134,16 +142,18 @@ def out_of_resources(output: Path) -> Iterator[None]:
 class _Finetuning:
     """The work of one `finetune` call, stage by stage."""
 
-    def __init__(self, run: RunDirectory, *, tensorboard: bool) -> None:
+    def __init__(self, run: RunDirectory, *, tensorboard: bool, watch_filters: bool) -> None:
         self.run = run
         self.config = run.config
         self.started = time.monotonic()
         self.seconds: dict[str, float] = {}
         self.history: list[dict[str, Any]] = []
         self.want_tensorboard = tensorboard
+        self.want_film = watch_filters
         self.architecture = architectures.get(self.config.architecture)
         self.image_spec = self._image_spec()
         self.writer: RunWriter | None = None
+        self.watch: FilterWatch | None = None
 
     def run_all(self) -> TrainedModel:
         config = self.config
@@ -252,6 +262,8 @@ class _Finetuning:
             if saved is None:
                 self._write_training_images(self.writer)
         phases = self._phase_names()
+        if self.want_film:
+            self.watch = self._make_watch(phases)
         if saved is None:
             return self._run_phases(phases)
         remaining = phases[phases.index(position["phase"]) :]
@@ -285,6 +297,19 @@ class _Finetuning:
         if self.config.late_epochs and self.parts.late is not None:
             names.append("late")
         return names or ["head"]
+
+    def _make_watch(self, phases: Sequence[str]) -> FilterWatch:
+        trained = {layer.name for block in self.parts.blocks for layer in block} if phases[-1] != "head" else set()
+        files = self.inputs.split.train
+        spread = np.linspace(0, len(files) - 1, min(filter_watch.PICTURES, len(files))).round().astype(int)
+        return FilterWatch(
+            self.run.path / "evolution",
+            InspectedNetwork(self.network, self.image_spec),
+            trained=trained,
+            pixels=activations.resized([files[place] for place in spread], self.image_spec).astype(np.uint8),
+            writer=self.writer,
+            epochs_done=len(self.history),
+        )
 
     def _make_phase(self, name: str) -> Phase:
         config = self.config
@@ -327,6 +352,9 @@ class _Finetuning:
 
     def _run_phase(self, phase: Phase) -> None:
         last_saved = time.monotonic()
+        watch = None if phase.name == "head" else self.watch
+        if watch is not None:
+            watch.before(phase.name, len(self.history))
         while not phase.done:
             started = time.monotonic()
             figures = phase.run_epoch()
@@ -350,6 +378,8 @@ class _Finetuning:
                 )
             if self.writer is not None:
                 self.writer.epoch(phase.name, len(self.history), figures)
+            if watch is not None:
+                watch.after(phase.name, len(self.history))
             if time.monotonic() - last_saved >= self.config.checkpoint_seconds and not phase.done:
                 self._checkpoint(phase.position(), phase.arrays())
                 last_saved = time.monotonic()
@@ -460,6 +490,8 @@ class _Finetuning:
             problems=self.inputs.problems,
             unknown_threshold=trained.unknown_threshold,
         )
+        if self.watch is not None:
+            self.watch.finish()
         card = model_card(trained, final, problems=self.inputs.problems, config=self.config.to_json())
         atomic_files.write_text(self.run.path / "model_card.md", card)
         if self.writer is not None:
