@@ -128,8 +128,8 @@ def code_inversion(
         seed: Of the noise at the start, the same for all pictures.
         batch_size: Pictures that run at once.
     Input shape: `(batch, height, width, channels)`.
-    Raises: InspectionError, if the layer does not exist, or answers nothing at all to a picture; ValueError, if there
-        is no such schedule.
+    Raises: InspectionError, if the layer does not exist or answers nothing at all to a picture, or if the schedule's
+        rate is too large for the network; ValueError, if there is no such schedule.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"`schedule` must be one of {tuple(SCHEDULES)}. Received: schedule={schedule!r}.")
@@ -161,6 +161,11 @@ def code_inversion(
         raise InspectionError(
             f"All outputs of '{path}' are 0 for picture {int(np.argmin(sizes))}: there is no code to invert. "
             "Name another layer."
+        )
+    if not np.isfinite(pictures).all():
+        raise InspectionError(
+            f"The search for pictures with the code of '{path}' went out of bounds with schedule=\"{schedule}\", whose "
+            'rate was made for another network. Use schedule="adam".'
         )
     return Inversion(pictures, errors, history)
 
