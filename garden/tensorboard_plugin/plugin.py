@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,6 +81,8 @@ class GardenPlugin(base_plugin.TBPlugin):
             place, text = inspection_descriptions.place(tag, about.description)
             description = plugin_util.markdown_to_safe_html(text)
             answer.append({"run": run, "tag": tag, **place, "description": description})
+        # The data provider has no order of its own.
+        answer.sort(key=_order)
         return http_util.Respond(request, answer, "application/json")
 
     @wrappers.Request.application
@@ -115,6 +118,19 @@ class GardenPlugin(base_plugin.TBPlugin):
         if kind is None:
             raise werkzeug.exceptions.NotFound("What this key names is no PNG, GIF or JPEG.")
         return http_util.Respond(request, content, kind)
+
+
+def _order(entry: dict[str, str]) -> tuple[Any, ...]:
+    """By run, then by place: inputs before results, pictures before what is about none, channel 2 before channel 10."""
+    numbered = [
+        [
+            (int(part), "") if part.isascii() and part.isdigit() else (-1, part)
+            for part in re.split(r"([0-9]+)", entry[name])
+        ]
+        for name in ("run", "image", "method", "layer", "unit")
+    ]
+    run, image, *rest = numbered
+    return run, not entry["image"], image, entry["method"] != inspection_descriptions.INPUT, rest
 
 
 def _text_app(name: str, text: str) -> Callable[..., Any]:

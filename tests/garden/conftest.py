@@ -386,12 +386,12 @@ class Chromium:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def wait_for(self, expression: str) -> Any:
+    def wait_for(self, expression: str) -> None:
         deadline = time.monotonic() + 60
-        while not (value := self.evaluate(expression)):
+        # An element itself would come back as an empty dictionary.
+        while not self.evaluate(f"Boolean({expression})"):
             assert time.monotonic() < deadline, expression
             time.sleep(0.05)
-        return value
 
     def requests_elsewhere(self) -> list[str]:
         """What was asked of a network since `open`."""

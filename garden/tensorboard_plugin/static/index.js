@@ -34,7 +34,7 @@ export async function render() {
     );
     return;
   }
-  // The pictures that were looked at come first of each image, results after them as they were written.
+  // The pictures that were looked at come first of each image; to open with, a result says more.
   const choice = new Choice(series, FACETS);
   const opening = series.find((entry) => entry.method !== "input");
   if (opening) choice.show(opening);
@@ -56,7 +56,17 @@ export async function render() {
 
   const comparison = globalThis.GardenComparison.create();
   const about = element("div", { class: "description", "aria-live": "polite" });
-  const stepSlider = element("input", { type: "range", min: 0, step: 1, oninput: () => draw() });
+  // The last step, unless one was chosen.
+  let stepPlace = Infinity;
+  const stepSlider = element("input", {
+    type: "range",
+    min: 0,
+    step: 1,
+    oninput: () => {
+      stepPlace = Number(stepSlider.value);
+      draw();
+    },
+  });
   const stepText = element("output", {});
   const stepRow = element("label", { class: "between-label" }, element("span", {}, "Step"), stepSlider, stepText);
   const pin = element("button", { type: "button", onclick: () => compare(choice.current) }, "Pin this to compare");
@@ -88,7 +98,9 @@ export async function render() {
       if (own !== drawing) return;
       stepRow.hidden = all.length < 2;
       stepSlider.max = all.length - 1;
-      const step = all[Math.min(all.length - 1, Number(stepSlider.value))].step;
+      const place = Math.min(all.length - 1, stepPlace);
+      stepSlider.value = place;
+      const step = all[place].step;
       stepText.textContent = String(step);
       const beside = other.entry ?? inputOf(entry);
       const [right, left] = await Promise.all([
@@ -108,7 +120,7 @@ export async function render() {
   }
 
   choice.onChange(() => {
-    stepSlider.value = 1e9;
+    stepPlace = Infinity;
     draw();
   });
   keys(choice, {
@@ -121,8 +133,6 @@ export async function render() {
     ",": ["unit", -1],
     ".": ["unit", 1],
   });
-  stepSlider.max = 1e9;
-  stepSlider.value = 1e9;
   main.replaceChildren(
     bar(choice, { names: NAMES, text }),
     element("div", { class: "tools" }, comparison.element.firstChild, pin, unpin),
