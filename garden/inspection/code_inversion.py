@@ -18,7 +18,7 @@ from garden.inspection import (
     picture_transforms,
     rendering,
 )
-from garden.inspection.inspected_network import SCORES, InspectedNetwork
+from garden.inspection.inspected_network import INPUT, SCORES, InspectedNetwork
 from garden.inspection.optimization import Settings
 from garden.inspection.panel import Curve, Panel
 from garden.inspection.session import InspectionSession
@@ -172,9 +172,12 @@ def code_inversion(
 
 def depth_of(network: InspectedNetwork, path: str) -> float:
     """How deep a layer is, from 0 to 1, counted in layers with weights."""
-    order = list(network.paths)
+    order = list(network.own_paths)
     weighted = [order.index(known) for known in order if hasattr(network.operation_of(known), "kernel")]
-    place = len(order) if path == SCORES else order.index(path) if path in order else 0
+    slot = network.slot_of(path)
+    place = next((index for index, known in enumerate(order) if network.slot_of(known) == slot), len(order))
+    if path == INPUT:
+        place = 0
     return sum(position <= place for position in weighted) / max(1, len(weighted) + 1)
 
 

@@ -47,7 +47,8 @@ class ReceptiveField:
     def box_of(self, row: int, column: int) -> Box:
         """The pixels that a position reads, `(top, left, bottom, right)`, the last two exclusive, within the picture.
 
-        Exact, at the borders too. Of gated maps the local part; of what has none, the whole picture.
+        Exact at the borders too, except beside positions that read nothing but padding. Of gated maps the local part;
+        of what has none, the whole picture.
         Raises: ValueError, if there is no such position.
         """
         if not (0 <= row < self.map_size[0] and 0 <= column < self.map_size[1]):
@@ -111,7 +112,8 @@ def _fields(network: InspectedNetwork) -> dict[str, ReceptiveField]:
     views: dict[int, _View] = {0: _View((_pixels(image[0]), _pixels(image[1])), whole=False)}
     for step in network.steps:
         if step.operation is None:  # A change of precision, or of the scores' form.
-            views[step.fills[0]], shapes[step.fills[0]] = views[step.reads[0]], shapes.get(step.reads[0], ())
+            views[step.fills[0]] = views.get(step.reads[0], _View(None, whole=True))
+            shapes[step.fills[0]] = shapes.get(step.reads[0], ())
             continue
         output = shapes.get(step.fills[0])
         if output is None or any(slot not in shapes for slot in step.reads):

@@ -3,6 +3,7 @@ pictures one by one, a nested network is the flat one, nothing is traced over an
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import re
@@ -259,8 +260,10 @@ def test_after_an_error_everything_is_as_before(shown: Shown) -> None:
     failing.shape_of("logits")
     failing.runs_left = 0
     graph_before = tf.compat.v1.get_default_graph().__class__
-    with pytest.raises(tf.errors.ResourceExhaustedError):
+    # Methods that only look at weights or shapes run nothing.
+    with contextlib.suppress(tf.errors.ResourceExhaustedError):
         show(shown.name, make_session(failing))
+        assert shown.name in ("first_layer_filters",)
     for before, after in zip(shown.weights_before, shown.model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
     assert tf.compat.v1.get_default_graph().__class__ is graph_before
