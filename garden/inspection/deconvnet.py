@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from garden.inspection import attribution_panels, gradients, objectives, relu_rules, rendering, saliency
+from garden.inspection import attribution_panels, gradients, layer_choice, objectives, relu_rules, rendering, saliency
 from garden.inspection.inspected_network import InspectedNetwork
 from garden.inspection.objectives import Objective
 from garden.inspection.panel import Panel
@@ -70,7 +70,10 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
     """For each photo the strongest units of some layers, projected; then the class's map, graded."""
     if not session.photos:
         return
-    paths = [session.layer] if session.layer else _default_layers(session.network)
+    paths: tuple[str, ...] = (session.layer,) if session.layer else ()
+    if not paths:
+        stages = layer_choice.stage_paths(session.network)
+        paths = tuple(dict.fromkeys((stages[(len(stages) - 1) // 2], stages[-1])))
     for path in paths:
         yield from _units(session, path)
     if session.layer is None:
@@ -84,23 +87,6 @@ def strongest_channels(outputs: np.ndarray, count: int) -> np.ndarray:
     """
     largest = outputs.reshape(-1, outputs.shape[-1]).max(axis=0)
     return np.argsort(-largest, kind="stable")[:count]
-
-
-def _default_layers(network: InspectedNetwork) -> list[str]:
-    """The last ReLU of a middle stage and of the last one; a stage is what has maps of one size."""
-    maps = network.map_paths()
-    last = network.last_map_path()
-    maps = maps[: maps.index(last) + 1]
-    relus = [path for path in maps if _is_relu(network.operation_of(path))] or [last]
-    last_of_stage = {network.shape_of(path)[:2]: path for path in relus}
-    stages = list(last_of_stage.values())
-    return list(dict.fromkeys((stages[len(stages) // 2 - 1 if len(stages) > 2 else 0], stages[-1])))
-
-
-def _is_relu(operation: Any) -> bool:
-    function = getattr(operation, "activation", operation)
-    name = getattr(function, "__name__", type(function).__name__)
-    return name.lower() in ("relu", "relu6")
 
 
 def _units(session: InspectionSession, path: str) -> Iterator[Panel]:

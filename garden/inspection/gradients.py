@@ -38,8 +38,9 @@ def value_and_gradient(
     Raises: InspectionError, if the objective does not depend on `path`, or the rule does not apply.
     """
     x = tf.identity(x)  # So that the gradient exists although `x` may be the argument of an outer graph.
-    with relu_rules.applied(relu_rule, network.model.name):
-        captured = network.run(x, tuple(dict.fromkeys((*objective.paths, path))))
+    paths = tuple(dict.fromkeys((*objective.paths, path)))
+    with relu_rules.applied(relu_rule, network.model.name, network.operations_for(paths)):
+        captured = network.run(x, paths)
     values = objective.values(captured, arguments)
     source = x if path == INPUT else captured[path]
     (gradient,) = tf.gradients(values, source, grad_ys=values if weigh_by_value else tf.ones_like(values))

@@ -281,6 +281,11 @@ class InspectedNetwork:
         named = {id(step.operation): step.path for step in self._steps if step.path}
         return tuple((named[key], step.operation) for key, step in last.items())
 
+    def operations_for(self, paths: Sequence[str]) -> tuple[Any, ...]:
+        """The Keras layers and operations that run for these paths, from the input on."""
+        plan = self._plan(tuple(paths), (), True)
+        return tuple(step.operation for step in plan if step.operation is not None)
+
     def with_values(self, values: Sequence[tuple[Any, tf.Variable]]) -> InspectedNetwork:
         """The same network with other numbers in place of some of its variables; the model itself keeps its own.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -28,8 +28,26 @@ _OTHERS = {
     "Softplus": "softplus",
     "Softsign": "softsign",
     "Erf": "GELU",
+    "Erfc": "GELU",
+    "Expm1": "an exponential",
+    "Exp": "an exponential",
     "PartitionedCall": "a compiled function",
     "StatefulPartitionedCall": "a compiled function",
+}
+# Layers that are made of ReLUs, or of comparisons, but are none: the graph alone does not tell.
+_OTHER_ACTIVATIONS = {
+    "celu": "CELU",
+    "hardshrink": "hard shrink",
+    "hardsigmoid": "hard sigmoid",
+    "hardsilu": "hard SiLU",
+    "hardswish": "hard SiLU",
+    "hardtanh": "hard tanh",
+    "prelu": "PReLU",
+    "softshrink": "soft shrink",
+    "sparseplus": "sparse plus",
+    "sparsesigmoid": "sparse sigmoid",
+    "squareplus": "squareplus",
+    "threshold": "a threshold",
 }
 
 
@@ -72,8 +90,13 @@ def redirected() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def applied(rule: str, network_name: str) -> Iterator[None]:
+def applied(rule: str, network_name: str, operations: Iterable[Any] = ()) -> Iterator[None]:
     """The ReLUs that are traced inside go back by `rule`. Use it inside a `tf.function`, around the forward pass.
+
+    Args:
+        rule: One of `RULES`.
+        network_name: For sentences.
+        operations: Keras' layers and operations that are traced inside.
 
     Raises: InspectionError, if nothing traced inside is a ReLU, or something nonlinear is not: the rule would be the
         plain gradient there, under another name.
@@ -81,24 +104,40 @@ def applied(rule: str, network_name: str) -> Iterator[None]:
     if rule == PLAIN:
         yield
         return
+    method = {DECONV: "DeconvNet", GUIDED: "Guided backpropagation"}[rule]
+    for layer in operations:
+        _check_layer(layer, method, network_name)
     graph: Any = tf.compat.v1.get_default_graph()
     before = len(graph.get_operations())
     name = {DECONV: "GardenDeconvRelu", GUIDED: "GardenGuidedRelu"}[rule]
     with graph.gradient_override_map(dict.fromkeys(_RELUS, name)):
         yield
     traced = graph.get_operations()[before:]
-    method = {DECONV: "DeconvNet", GUIDED: "Guided backpropagation"}[rule]
     for operation in traced:
         if operation.type in _OTHERS and not _is_gate(operation):
-            raise InspectionError(
-                f"{method} goes back through ReLUs only, but '{network_name}' computes {_OTHERS[operation.type]} in "
-                f"'{operation.name}'. Use saliency, integrated_gradients or grad_cam for this network."
-            )
+            raise InspectionError(_refusal(method, network_name, _OTHERS[operation.type], operation.name))
     if not any(operation.type in _RELUS for operation in traced):
         raise InspectionError(
             f"{method} changes the way back through ReLUs, but none lies between the picture and what is explained "
             f"in '{network_name}'. Use saliency, which is the same there, or a deeper layer."
         )
+
+
+def _check_layer(layer: Any, method: str, network_name: str) -> None:
+    function = getattr(layer, "activation", None) or layer
+    name = getattr(function, "__name__", type(function).__name__)
+    kind = _OTHER_ACTIVATIONS.get(name.lower().replace("_", ""))
+    if kind is None and getattr(layer, "threshold", 0.0) and type(layer).__name__ == "ReLU":
+        kind = "a ReLU with a threshold"
+    if kind is not None:
+        raise InspectionError(_refusal(method, network_name, kind, layer.name))
+
+
+def _refusal(method: str, network_name: str, kind: str, name: str) -> str:
+    return (
+        f"{method} goes back through ReLUs only, but '{network_name}' computes {kind} in '{name}'. Use saliency, "
+        "integrated_gradients or grad_cam for this network."
+    )
 
 
 def _is_gate(operation: tf.Operation) -> bool:
