@@ -16,6 +16,9 @@ Score = Callable[[np.ndarray], np.ndarray]
 
 STEPS = 28
 RANDOM_RANKINGS = 5
+# What panels and grades hide is blurred, in squares, so many along the shorter side. Gray pixels, wherever they lie,
+# are a pattern of their own, at which the probability falls whatever they hide: random ones are then as good as any.
+SQUARES = 14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +73,7 @@ def deletion_insertion(
     scores = np.asarray(score(np.concatenate([hidden, shown])), np.float64)
     fractions = masks.mean(axis=(1, 2))
     deletion, insertion = scores[: len(masks)], scores[len(masks) :]
-    return Curves(fractions, deletion, insertion, _area(fractions, deletion), _area(fractions, insertion))
+    return Curves(fractions, deletion, insertion, area(fractions, deletion), area(fractions, insertion))
 
 
 def random_deletion_insertion(
@@ -95,7 +98,7 @@ def random_deletion_insertion(
     deletion = np.mean([curves.deletion for curves in all_curves], axis=0)
     insertion = np.mean([curves.insertion for curves in all_curves], axis=0)
     fractions = np.mean([curves.fractions for curves in all_curves], axis=0)
-    return Curves(fractions, deletion, insertion, _area(fractions, deletion), _area(fractions, insertion))
+    return Curves(fractions, deletion, insertion, area(fractions, deletion), area(fractions, insertion))
 
 
 def blurred_picture(image: np.ndarray) -> np.ndarray:
@@ -105,6 +108,11 @@ def blurred_picture(image: np.ndarray) -> np.ndarray:
     """
     deviation = max(1.0, min(image.shape[:2]) / 20)
     return ndimage.gaussian_filter(np.asarray(image, np.float32), (deviation, deviation, 0), mode="reflect")
+
+
+def square_side(image: np.ndarray) -> int:
+    """The `block` of panels and grades, in pixels, for a picture `(height, width, channels)`."""
+    return max(1, round(min(image.shape[:2]) / SQUARES))
 
 
 def edges(image: np.ndarray) -> np.ndarray:
@@ -162,5 +170,6 @@ def mixed(below: np.ndarray, above: np.ndarray | float, masks: np.ndarray) -> np
     return np.where(masks[..., None], np.asarray(above, np.float32), np.asarray(below, np.float32)[None])
 
 
-def _area(fractions: np.ndarray, curve: np.ndarray) -> float:
+def area(fractions: np.ndarray, curve: np.ndarray) -> float:
+    """Area under a curve, by trapezoids."""
     return float((np.diff(fractions) * (curve[1:] + curve[:-1]) / 2).sum())

@@ -14,9 +14,6 @@ from garden.inspection.session import InspectionSession
 
 # Above this, the map is more the picture's or the method's than the network's: nearer to "the same map" than to chance.
 SUSPICIOUS_CORRELATION = 0.5
-# What is hidden is blurred, in squares, so many along the shorter side. Gray pixels, wherever they lie, are a pattern
-# of their own, at which the probability falls whatever they hide: random ones would then be as good as any.
-_SQUARES = 14
 
 
 def grade(
@@ -90,7 +87,7 @@ def _hiding(
     class_index = int(_of_session(session, ("grading: classes",), lambda: session.class_indices)[place])
     score = deletion.class_probability(session, class_index)
     blurred = deletion.blurred_picture(image)
-    block = max(1, round(min(image.shape[:2]) / _SQUARES))
+    block = deletion.square_side(image)
 
     def hidden(ranking: np.ndarray) -> np.ndarray:
         masks = deletion.masks_after(deletion.ranks(image, ranking, block), deletion.STEPS)
@@ -109,7 +106,7 @@ def _hiding(
     )
     figures = {
         "deletion_auc": own.deletion_auc,
-        "random_deletion_auc": float(np.trapezoid(random, own.fractions)),
+        "random_deletion_auc": deletion.area(own.fractions, random),
         "insertion_auc": own.insertion_auc,
     }
     curves = tuple(

@@ -91,7 +91,10 @@ def _feature_maps(session: InspectionSession, place: int, found: occlusion.Occlu
                 relu_rule=relu_rules.DECONV,
                 weigh_by_value=True,
             )
-            tiles.append(rendering.captioned(rendering.contrast(projection[0]), "DeconvNet"))
+            projected = projection[0, ..., ::-1] if network.image_spec.channel_order == "bgr" else projection[0]
+            # A few pixels are far stronger than the rest.
+            limit = rendering.colour_limit(projected) or None
+            tiles.append(rendering.captioned(rendering.contrast(projected, limit=limit), "DeconvNet"))
         except InspectionError as error:
             note = f"Without the DeconvNet projection: {error}"
         chosen = "" if session.channels else f", the strongest of {count},"
