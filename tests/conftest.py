@@ -12,7 +12,7 @@ IMAGE_SIZE = 32
 
 
 # Tests skip where one of these is not installed, which on a developer's machine is no fault.
-INDEPENDENT_IMPLEMENTATIONS = ("torch", "onnx", "onnxruntime", "pytorchcv")
+INDEPENDENT_IMPLEMENTATIONS = ("torch", "onnx", "onnxruntime", "pytorchcv", "foolbox")
 
 
 def pytest_configure(config):

@@ -104,7 +104,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
     what = "in colour" if found.colour and found.kernels.shape[-1] == 3 else "as gray"
     if not found.colour and found.kernels.shape[-1] > 1:
         what = (
-            f"a row each, one gray tile for each of the first {min(_MOST_CHANNELS, found.kernels.shape[-1])} channels"
+            f"a row each, a gray tile for each of the first {min(_MOST_CHANNELS, found.kernels.shape[-1])} channels"
         )
     yield Panel(
         method="first_layer_filters",

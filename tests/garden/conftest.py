@@ -1,4 +1,5 @@
-"""Tiny networks with answers known on paper, an export of one, and a stock gRPC server that serves it.
+"""Tiny networks with answers known on paper, an export of one, a stock gRPC server that serves it, sample photos, and
+pretrained networks.
 
 TensorFlow is imported inside the fixtures only, so that tests of light modules stay light.
 """
@@ -6,13 +7,15 @@ TensorFlow is imported inside the fixtures only, so that tests of light modules 
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import json
+import os
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -430,3 +433,38 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
         yield browser
     finally:
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def photo() -> Callable[[str], np.ndarray]:
+    """Name of a sample photo of scikit-image or scikit-learn → its uint8 RGB pixels."""
+    skimage, sklearn = pytest.importorskip("skimage"), pytest.importorskip("sklearn.datasets")
+    folders = [Path(skimage.__file__).parent / "data", Path(sklearn.__file__).parent / "images"]
+
+    def load(name: str) -> np.ndarray:
+        path = next(folder / name for folder in folders if (folder / name).is_file())
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def pretrained() -> Callable[[str], Any]:
+    """Name → the network with its ImageNet weights; not to be changed. Skips where they cannot be fetched."""
+    from garden import architectures
+    from garden.errors import WeightsError
+
+    @functools.cache
+    def build(name: str) -> Any:
+        return architectures.build(name, weights="imagenet")
+
+    def build_or_skip(name: str) -> Any:
+        try:
+            return build(name)
+        except WeightsError as error:
+            if "could not fetch" not in str(error) or "CI" in os.environ:
+                raise
+            pytest.skip(str(error))
+
+    return build_or_skip

@@ -1,0 +1,229 @@
+"""Receptive fields beside published tables, gradients, and `garden show`'s own computation."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from garden import architectures
+from garden.errors import InspectionError
+from garden.inspection import INPUT, InspectedNetwork, InspectionSession, Photo, receptive_fields
+from garden.inspection.receptive_field import field_of
+from garden.inspection.receptive_field_panels import panels, several_depths
+from garden.summary import summarize
+
+layers = keras.layers
+
+
+# Araujo et al., 2019, and the table of google-research/receptive_field: size, stride, padding before.
+GOLDEN = [
+    pytest.param("VGG16", 224, "block5_pool", 212, 32, 90, id="VGG16"),
+    pytest.param("MobileNet", 224, "conv_pw_13_relu", 315, 32, 126, id="MobileNet", marks=pytest.mark.slow),
+    pytest.param("InceptionV3", 299, "mixed10", 1311, 32, 618, id="InceptionV3", marks=pytest.mark.slow),
+    pytest.param("ResNet50", 224, "conv5_block3_out", 483, 32, 241, id="ResNet50", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("name", "side", "path", "size", "stride", "padding"), GOLDEN)
+def test_knows_the_published_fields_of(name, side, path, size, stride, padding):
+    model = getattr(keras.applications, name)(weights=None, include_top=False, input_shape=(side, side, 3))
+    field = field_of(InspectedNetwork(model), path)
+    assert (field.size, field.stride, field.start) == ((size, size), (stride, stride), (-padding, -padding))
+    assert field.local and not field.whole
+
+
+FEW = ["lenet5"]
+MANY = [
+    "squeezenet1_1",
+    "googlenet",
+    "densenet121",
+    "inception_v3",
+    "xception",
+    "resnet50",
+    "se_resnet50",
+    "mobilenet_v2",
+    "alexnet",
+    "shufflenet_v2",
+    "efficientnet_lite0",
+]
+
+
+@pytest.mark.parametrize("name", [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in MANY)])
+def test_agrees_with_the_summary(name):
+    model = architectures.build(name)
+    fields = receptive_fields(InspectedNetwork(model, architectures.get(name).image_spec))
+    rows = [row for row in summarize(model).rows if row.kind != "InputLayer"]
+    assert rows
+    for row in rows:
+        field = fields[row.name]
+        assert (field.size if field.local else None) == row.receptive_field, row.name
+        assert row.stride is None or field.stride == row.stride, row.name
+
+
+def linear_network():
+    """Everything that moves positions, in a picture that is not square."""
+    x = image = keras.Input((29, 41, 3))
+    settings = {"kernel_initializer": "ones"}
+    x = layers.Conv2D(2, (3, 5), strides=(2, 1), padding="same", name="wide", **settings)(x)
+    left = layers.AveragePooling2D((2, 3), padding="same", name="pool")(x)
+    left = layers.Conv2D(2, 3, dilation_rate=(1, 2), padding="same", name="dilated", **settings)(left)
+    right = layers.ZeroPadding2D(((1, 2), (0, 2)), name="padded")(x)
+    right = layers.DepthwiseConv2D(3, strides=(2, 2), depthwise_initializer="ones", name="depthwise")(right)
+    right = layers.Cropping2D(((0, 0), (5, 2)), name="cropped")(right)
+    x = layers.Concatenate(name="joined")([left, right])
+    x = layers.Conv2DTranspose(2, (3, 4), strides=2, padding="same", name="transposed", **settings)(x)
+    x = layers.Add(name="sum")([x, layers.UpSampling2D(2, name="enlarged")(left)])
+    x = layers.UpSampling2D(2, interpolation="bilinear", name="smooth")(x)
+    x = layers.Conv2DTranspose(2, (4, 5), strides=(3, 2), padding="valid", name="spread", **settings)(x)
+    return keras.Model(image, x, name="linear")
+
+
+def boxes_of_gradients(network, path, positions):
+    @tf.function(autograph=False)
+    def run(x):
+        output = network.run(x, [path])[path]
+        values = [tf.reduce_sum(output[:, row, column]) for row, column in positions]
+        return [tf.gradients(value, x)[0] for value in values]
+
+    found = []
+    for slope in run(tf.ones((1, *network.input_shape))):
+        rows, columns = (np.nonzero(slope.numpy().sum(axis=axes))[0] for axes in ((0, 2, 3), (0, 1, 3)))
+        found.append((rows[0], columns[0], rows[-1] + 1, columns[-1] + 1))
+    return found
+
+
+@pytest.fixture(scope="module")
+def linear():
+    return InspectedNetwork(linear_network())
+
+
+@pytest.mark.parametrize(
+    "path", ["wide", "pool", "dilated", "depthwise", "cropped", "joined", "transposed", "enlarged", "smooth", "spread"]
+)
+def test_a_box_is_what_the_gradient_reaches(linear, path):
+    field = field_of(linear, path)
+    assert field.local
+    height, width = field.map_size
+    # Corners, where padding cuts boxes, and neighbours in the middle, whose phase differs where maps are enlarged.
+    positions = [(0, 0), (height - 1, width - 1), (height // 2, width // 2), (height // 2 + 1, width // 2 + 1)]
+    assert [field.box_of(*position) for position in positions] == boxes_of_gradients(linear, path, positions)
+
+
+def test_enlarging_divides_the_stride(linear):
+    assert field_of(linear, "pool").stride == (4, 3)
+    assert field_of(linear, "enlarged").stride == (2, Fraction(3, 2))
+    assert field_of(linear, "enlarged").size == field_of(linear, "dilated").size
+
+
+class Mirrored(layers.Layer):
+    """Reads the other end of each row."""
+
+    def call(self, inputs):
+        return inputs[:, :, ::-1]
+
+
+class Shifted(layers.Layer):
+    """Reads three rows, one position to the right, and says so nowhere."""
+
+    def call(self, inputs):
+        x = tf.pad(inputs, [[0, 0], [1, 1], [0, 1], [0, 0]])
+        return x[:, :-2, 1:] + x[:, 1:-1, 1:] + tf.nn.relu(x[:, 2:, 1:])
+
+
+class Gate(layers.Layer):
+    """Scales each map by its average."""
+
+    def call(self, inputs):
+        return inputs * tf.reduce_mean(inputs, axis=(1, 2), keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def asked():
+    image = keras.Input((12, 14, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="conv")(image)
+    relu = keras.ops.relu(x)
+    shifted = Shifted(name="shifted")(relu)
+    gate = Gate(name="gate")(shifted)
+    excite = layers.GlobalAveragePooling2D(keepdims=True, name="squeeze")(gate)
+    scaled = layers.Multiply(name="scaled")([gate, layers.Conv2D(4, 1, activation="sigmoid")(excite)])
+    dense = layers.Dense(3, name="dense")(scaled)
+    outputs = [
+        dense,
+        Mirrored(name="mirrored")(x),
+        layers.GroupNormalization(2, name="groups")(x),
+        layers.LayerNormalization(name="channels")(x),
+        layers.Flatten(name="flat")(relu),
+    ]
+    return InspectedNetwork(keras.Model(image, outputs, name="asked"))
+
+
+def test_operations_that_say_nothing_are_asked(asked):
+    fields = receptive_fields(asked)
+    assert (fields["relu"].size, fields["relu"].whole) == ((3, 3), False)
+    assert fields["shifted"].size == (5, 3)
+    assert fields["shifted"].start == (-2, 0)
+    assert fields["shifted"].box_of(5, 5) == (3, 5, 8, 8)
+    assert (fields["channels"].size, fields["channels"].whole) == ((3, 3), False)
+
+
+def test_what_reads_everything_is_said_to(asked):
+    fields = receptive_fields(asked)
+    for path in ("mirrored", "groups", "flat", "squeeze"):
+        assert (fields[path].local, fields[path].whole) == (False, True), path
+        assert fields[path].box_of(0, 0) == (0, 0, 12, 14)
+        assert str(fields[path]) == "the whole picture"
+
+
+def test_a_gate_leaves_each_position_its_part(asked):
+    fields = receptive_fields(asked)
+    for path in ("gate", "scaled", "dense"):
+        assert (fields[path].local, fields[path].whole) == (True, True), path
+        assert fields[path].size == fields["shifted"].size
+    assert str(fields["gate"]) == "5×3 pixels, and the whole picture through gates"
+
+
+def test_nested_is_flat():
+    def stack(x):
+        return layers.MaxPooling2D(2, name="pool")(layers.Conv2D(3, 5, padding="same", name="conv")(x))
+
+    image, inner = keras.Input((20, 24, 3)), keras.Input((20, 24, 3))
+    nested = keras.Model(image, keras.Model(inner, stack(inner), name="backbone")(image))
+    fields, flat = (receptive_fields(InspectedNetwork(model)) for model in (nested, keras.Model(image, stack(image))))
+    assert fields["backbone/pool"] == fields["backbone"] == flat["pool"]
+    assert fields["backbone/pool"].box_of(3, 4) == flat["pool"].box_of(3, 4) == (4, 6, 10, 12)
+    assert fields[INPUT].size == (1, 1)
+
+
+def test_a_position_beyond_the_map_is_refused(linear):
+    with pytest.raises(ValueError, match=r"^`row` and `column` must lie in the map of \(8, 14\). Received: row=8, col"):
+        field_of(linear, "pool").box_of(8, 0)
+
+
+def test_panels_show_several_depths_and_every_photo():
+    image = keras.Input((40, 48, 3))
+    x = layers.Conv2D(4, 3, padding="same", activation="relu", name="near")(image)
+    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="far")(x)
+    network = InspectedNetwork(keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x))))
+    photos = tuple(Photo(name, np.full((40, 48, 3), 90, np.uint8)) for name in ("a", "b"))
+    assert several_depths(network) == ("near", "far")
+    made = list(panels(InspectionSession(network, photos)))
+    assert [panel.tag for panel in made] == [
+        "garden/receptive_field/near/effective",
+        "garden/receptive_field/far/effective",
+        "garden/a/receptive_field",
+        "garden/b/receptive_field",
+    ]
+    # The middle of a 20×24 map at a stride of 2; padding goes below and to the right.
+    np.testing.assert_array_equal(made[2].values["boxes"], [[19, 23, 22, 26], [19, 23, 24, 28]])
+    assert made[1].values["map"].max() == 1
+    assert (made[1].values["map"] > 0).sum() <= 25
+
+
+def test_a_network_without_maps_is_refused(network_of):
+    network = network_of((8, 8, 3), layers.Flatten(), layers.Dense(2))
+    with pytest.raises(InspectionError, match="^No layer of 'small' gives a map of positions"):
+        list(panels(InspectionSession(network)))
