@@ -61,6 +61,10 @@
     );
   }
 
+  // The deletion check, and whatever else a map fails.
+  const summary = (verdicts) =>
+    verdicts.filter((verdict, place) => verdict.short && (place === 0 || verdict.tone === "bad"));
+
   const choice = panels.length ? new Choice(panels, FACETS) : null;
   let pinned = null;
 
@@ -310,7 +314,7 @@
       ),
       element("b", {}, title(panel.method)),
       element("span", { class: "place" }, found.length > 1 ? "" : place(panel)),
-      found.length === 1 && panel.verdicts[0]?.short ? element("span", { class: "badges" }, badge(panel.verdicts[0])) : null,
+      found.length === 1 ? element("span", { class: "badges" }, ...summary(panel.verdicts).map(badge)) : null,
     );
   }
 
