@@ -69,7 +69,7 @@ SCHEDULES = {
         Settings(learning_rate=1.0, start_deviation=0.01, fall=0.9),
         parametrization.FFT,
         (0.3, 0.1, 0.05),
-        (0.001, 0.01, 0.1),
+        (0.01, 0.05, 0.1),
         STEPS,
     ),
     # Mahendran & Vedaldi, 2015, section 3: gradient descent with momentum, learning rate 0.004 of σ².
