@@ -187,7 +187,7 @@ def _patches_path(network: InspectedNetwork, convolution: str) -> str | None:
         for path in layer_choice.stage_paths(network)
         if order.index(path) >= order.index(convolution) and receptive_field.field_of(network, path).local
     ]
-    return after[min(1, len(after) - 1)] if after else None
+    return layer_choice.uncapped(network, after[min(1, len(after) - 1)]) if after else None
 
 
 def _as_pictures(filters: np.ndarray, directions: np.ndarray | None) -> np.ndarray:

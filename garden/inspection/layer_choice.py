@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -40,6 +41,21 @@ def stage_paths(network: InspectedNetwork, *, most: int = 5) -> tuple[str, ...]:
 def is_rectified(network: InspectedNetwork, path: str) -> bool:
     """Whether a layer's output seems never to be below 0."""
     return path in _never_negative(network, (network.check_path(path),))
+
+
+def uncapped(network: InspectedNetwork, path: str) -> str:
+    """The layer that a ReLU with a largest output reads, as far as it has a path; any other layer itself.
+
+    ReLU6 makes all that is strong equal, so that nothing can be ranked by it. Below its cap and above 0, both agree.
+    """
+    operation = network.operation_of(path)
+    function = getattr(operation, "activation", None) if type(operation) is keras.layers.Activation else operation
+    name = str(getattr(function, "__name__", type(function).__name__)).lower()
+    if name != "relu6" and getattr(operation, "max_value", None) is None:
+        return path
+    slot = network.slot_of(path)
+    read = next((step.reads[0] for step in network.steps if slot in step.fills), slot)
+    return next((other for other in network.own_paths if network.slot_of(other) == read), path)
 
 
 def _never_negative(network: InspectedNetwork, paths: tuple[str, ...]) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
+import keras
 import numpy as np
 from PIL import Image
 
@@ -29,6 +30,10 @@ LAYERS = 5
 UNITS = 9
 PATCHES = 9
 TILE = 56
+WITHOUT_SWITCHES = (
+    "No max pooling lies before this layer, so there are no switches: the projections show what the unit looks for in "
+    "general rather than in these pictures (Springenberg et al., 2014)."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +104,11 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
     """For several layers, nine units with their nine patches, and the projections of these."""
     gallery = gallery_reader.require(session, "The search for patches")
     network = session.network
-    paths = (session.layer,) if session.layer else layer_choice.stage_paths(network, most=LAYERS)
+    if session.layer:
+        paths: tuple[str, ...] = (session.layer,)
+    else:
+        stages = layer_choice.stage_paths(network, most=LAYERS)
+        paths = tuple(layer_choice.uncapped(network, path) for path in stages)
     if session.channels is not None:
         for path in paths:
             objectives.channel(path, np.asarray(session.channels)).check(network)
@@ -107,7 +116,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
     for path in paths:
         session.say(f"top patches: {path}")
         top = find_patches(session, path, channels=session.channels)
-        drawn, note = [_tiles(top)], ""
+        drawn, notes = [_tiles(top)], _warnings(network, top)
         values = {
             "channels": top.channels,
             "values": top.values,
@@ -118,8 +127,10 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
         try:
             projections = _projections(network, gallery, top)
         except InspectionError as error:
-            note = f"Patches only, without their projections. {error}"
+            notes.append(f"Patches only, without their projections. {error}")
         else:
+            if not _has_switches(network, path):
+                notes.append(WITHOUT_SWITCHES)
             values["projections"] = projections
             drawn.append([[_in_colours(tile) for tile in unit] for unit in projections])
         yield Panel(
@@ -129,19 +140,42 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
             unit="chosen channels" if session.channels is not None else f"{len(top.channels)} units",
             pixels=_sheet(top, drawn),
             values=values,
-            caption=_caption(session, gallery, top, projected=not note),
-            note=note,
+            caption=_caption(session, gallery, top, projected=len(drawn) > 1),
+            note=" ".join(notes),
         )
 
 
 def _caption(session: InspectionSession, gallery: Gallery, top: TopPatches, *, projected: bool) -> str:
     field = receptive_field.field_of(session.network, top.path)
+    whole = all(size >= limit for size, limit in zip(field.size, field.image_size, strict=True))
+    reads = "the whole picture" if whole else str(field)
     how = "the units asked for" if session.channels is not None else "units whose strongest outputs stand out most"
     beside = "; right, what in them each unit found, projected back to the pixels (gray is zero)" if projected else ""
     return (
         f"{top.path}: {how}, each with the {top.values.shape[1]} patches of {len(gallery.names)} pictures that excite "
-        f"it most, strongest first, one of a picture; each is what the unit reads, {field}{beside}."
+        f"it most, strongest first, one of a picture; each is what the unit reads, {reads}{beside}."
     )
+
+
+def _warnings(network: InspectedNetwork, top: TopPatches) -> list[str]:
+    """What the outputs themselves give reason to doubt."""
+    tied = (top.values[:, 0] == top.values[:, -1]) & (top.values[:, 0] > 0)
+    if not tied.any() or top.values.shape[1] == 1:
+        return []
+    before = layer_choice.uncapped(network, top.path)
+    remedy = "" if before == top.path else f" Layer {before} tells them apart."
+    return [f"{tied.sum()} of these units answer to all of their patches alike, so that others may do as well.{remedy}"]
+
+
+def _has_switches(network: InspectedNetwork, path: str) -> bool:
+    """Whether a max pooling lies before a layer."""
+    slot = network.slot_of(path)
+    for step in network.steps:
+        if isinstance(step.operation, keras.layers.MaxPooling2D):
+            return True
+        if slot in step.fills:
+            break
+    return False
 
 
 def _chosen(found: Strongest, channels: Sequence[int] | None, units: int) -> np.ndarray:

@@ -46,3 +46,18 @@ def test_a_network_without_maps_is_told(network_of):
     with pytest.raises(InspectionError, match="^No layer of 'small' gives a map of positions") as told:
         layer_choice.stage_paths(network)
     assert str(told.value).endswith("Choose another method.")
+
+
+def test_a_capped_relu_is_ranked_by_what_it_reads(network_of):
+    network = network_of(
+        (8, 8, 3),
+        keras.layers.Conv2D(3, 3, name="conv1"),
+        keras.layers.ReLU(6.0, name="relu6"),
+        keras.layers.Conv2D(3, 3, name="conv2"),
+        keras.layers.Activation("relu6", name="other6"),
+        keras.layers.ReLU(name="relu"),
+        keras.layers.Conv2D(3, 3, activation="relu6", name="fused"),
+    )
+    found = {path: layer_choice.uncapped(network, path) for path in network.paths if path in network.own_paths}
+    assert found | {"relu6": "conv1", "other6": "conv2"} == found
+    assert all(found[path] == path for path in ("conv1", "conv2", "relu", "fused"))

@@ -72,7 +72,7 @@ def test_windows_of_a_layer_have_one_size_and_hold_what_is_read(network_of):
 def test_panels_show_patches_beside_their_projections(network, gallery):
     session = InspectionSession(network, gallery=gallery, channels=(0, 1), layer="conv")
     (panel,) = top_patches.panels(session)
-    assert panel.note == "" and panel.layer == "conv" and panel.unit == "chosen channels"
+    assert panel.note == top_patches.WITHOUT_SWITCHES and panel.layer == "conv" and panel.unit == "chosen channels"
     assert panel.values["projections"].shape == (2, 8, 56, 56, 3)
     assert "5×5 pixels" in panel.caption and "of 8 pictures" in panel.caption
     first = panel.values["projections"][0, 0]
@@ -88,6 +88,28 @@ def test_all_layers_take_one_pass_and_units_that_stand_out_are_chosen(network, g
     assert [panel.layer for panel in found] == ["conv"]
     assert found[0].values["channels"].tolist()[-1] == 1, "the silent unit is the last"
     assert gallery.read > before
+
+
+def test_outputs_that_are_all_alike_are_told(network_of, gallery):
+    """A cap that everything reaches: the order of patches says nothing, and the layer before it does."""
+    network = network_of(
+        (SIDE, SIDE, 3),
+        keras.layers.Conv2D(2, 1, activation="relu", name="conv"),
+        keras.layers.MaxPooling2D(name="pool"),
+        keras.layers.Conv2D(1, 1, name="sum"),
+        keras.layers.ReLU(6.0, name="relu6"),
+        keras.layers.GlobalAveragePooling2D(name="mean"),
+        keras.layers.Dense(2, name="scores"),
+    )
+    network.operation_of("conv").set_weights([np.ones((1, 1, 3, 2)), np.zeros(2)])
+    network.operation_of("sum").set_weights([np.ones((1, 1, 2, 1)), np.zeros(1)])
+    (panel,) = top_patches.panels(InspectionSession(network, gallery=gallery, layer="relu6"))
+    assert panel.note == (
+        "1 of these units answer to all of their patches alike, so that others may do as well. "
+        "Layer sum tells them apart."
+    )
+    chosen = [panel.layer for panel in top_patches.panels(InspectionSession(network, gallery=gallery))]
+    assert chosen == ["conv", "sum"]
 
 
 def test_without_relu_there_are_patches_and_the_reason_for_no_more(network_of, gallery):
