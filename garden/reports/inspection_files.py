@@ -236,7 +236,11 @@ def _entry(panel: Panel, tag: str, files: Mapping[str, str], values: Mapping[str
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value if value is None or isinstance(value, str) else float(value) for name, value in values.items()}
+    """Values as JSON takes them, which knows no NaN."""
+    return {
+        name: value if value is None or isinstance(value, str) else float(value) if np.isfinite(value) else None
+        for name, value in values.items()
+    }
 
 
 def _files_of(directory: Path) -> set[str]:

@@ -413,7 +413,7 @@
   }
   const selectors = bar(choice, {
     names: NAMES,
-    text: (facet, value) => (facet === "method" ? title(value) : facet === "image" ? imageName(value) : value || "all"),
+    text: (facet, value) => (facet === "method" ? title(value) : facet === "image" ? imageName(value) : value || "overall"),
     group: (facet, value) => (facet === "method" ? group(value) : ""),
   });
   detail.replaceChildren(

@@ -40,7 +40,7 @@ export async function render() {
   if (opening) choice.show(opening);
   const other = { entry: null };
 
-  const text = (facet, value) => value || { image: "The network itself", run: "." }[facet] || "all";
+  const text = (facet, value) => value || { image: "The network itself", run: "." }[facet] || "overall";
   const steps = new Map();
   const stepsOf = (entry) => {
     const key = JSON.stringify([entry.run, entry.tag]);

@@ -46,7 +46,7 @@ def files_in(directory):
 def test_pictures_values_page_and_index_are_there(tmp_path):
     frames = np.stack([PHOTO, PHOTO[::-1]])
     panels = [
-        make_panel(grade=Grade(0.1, 0.4), curves=(Curve("deletion", np.linspace(0, 1, 3), np.ones(3)),)),
+        make_panel(grade=Grade(0.1, 0.4, np.nan), curves=(Curve("deletion", np.linspace(0, 1, 3), np.ones(3)),)),
         make_panel(method="dream", layer="conv/2", unit="", pixels=frames, values={}),
         make_panel(method="filters", image="", layer="conv1", unit=""),
     ]
@@ -72,6 +72,7 @@ def test_pictures_values_page_and_index_are_there(tmp_path):
     assert first["files"] == {"picture": "cat/saliency-class-tabby.png", "values": "cat/saliency-class-tabby.npz"}
     assert first["values"]["map"] == {"shape": [2, 3], "type": "float64"}
     assert first["grade"]["random_deletion_auc"] == 0.4
+    assert first["grade"]["insertion_auc"] is None
     assert first["says"][0].startswith("Better than chance: deletion AUC 0.10, random 0.40.")
     assert (dream["shape"], dream["frame_seconds"], dream["grade"]) == ([2, 12, 16, 3], 0.1, None)
 
