@@ -19,6 +19,7 @@ from garden.inspection import (
     gradient_times_input,
     guided_backprop,
     integrated_gradients,
+    invariance,
     nearest_neighbours,
     occlusion,
     occlusion_panels,
@@ -105,6 +106,16 @@ _ALL = (
         attribute=occlusion.occlusion,
         signed=True,
         black_box=True,
+    ),
+    Method(
+        name="invariance",
+        title="Invariance",
+        group="attribution",
+        source="Zeiler and Fergus, 2013, https://arxiv.org/abs/1311.2901",
+        about="How far an early and a late layer move, and the class's probability with them, while the picture is "
+        "shifted, scaled or turned.",
+        panels=invariance.panels,
+        needs=frozenset({PHOTOS, CLASSES}),
     ),
     Method(
         name="deletion",
