@@ -61,7 +61,7 @@ def test_other_classes_and_batches_are_not_traced_again(network, images):
 
 
 def test_a_unit_has_slopes_within_its_receptive_field_only(network, images):
-    """Row 2, column 1 of a stride of 2 after two windows of 3, even sides padded at the end: rows 3..7, columns 1..5."""
+    """Row 2, column 1, at a stride of 2 after windows of 3 (even sides: padded at the end): rows 3..7, columns 1..5."""
     _, slopes, _ = gradients.gradients_of(network, images[:1], objectives.unit("conv2", 0, 2, 1))
     rows, columns = np.nonzero(np.abs(slopes[0]).max(axis=-1))
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (3, 7, 1, 5)
