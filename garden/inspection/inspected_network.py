@@ -443,7 +443,7 @@ class InspectedNetwork:
                 slot = self._linear(step)
             else:
                 slot = step.reads[0]
-        elif self.activation != "linear" or not isinstance(operation, _LINEAR_ENDS + (keras.layers.Activation,)):
+        elif not self._ends_linear(step):
             self.score_kind = "output"
         if self.activation == "sigmoid":
             slot = self._both_sides(slot)
@@ -452,6 +452,26 @@ class InspectedNetwork:
         end = slot
         self._steps.append(Step("", lambda values: [_flat_scores(values[end])], None, (end,), (new,)))
         self._slot_of[SCORES] = new
+
+    def _ends_linear(self, step: Step | None) -> bool:
+        """Whether scores are any numbers, and nothing squeezed them before they were arranged or averaged."""
+        operation = None if step is None else step.operation
+        if step is None or self.activation != "linear":
+            return False
+        is_linear = isinstance(operation, (*_LINEAR_ENDS, keras.layers.Activation))
+        return is_linear and not self._arranges_probabilities(step)
+
+    def _arranges_probabilities(self, step: Step) -> bool:
+        """Whether what a step gives are probabilities, averaged or in another shape: softmax, then flattening."""
+        if hasattr(step.operation, "kernel") or isinstance(step.operation, keras.layers.BatchNormalization):
+            return False
+        for earlier in filter(None, map(self._step_filling, step.reads)):
+            if _activation_name(earlier.operation) in _PROBABILITIES:
+                return True
+            is_linear = isinstance(earlier.operation, _LINEAR_ENDS) or _is_identity(earlier.operation)
+            if is_linear and self._arranges_probabilities(earlier):
+                return True
+        return False
 
     def _step_filling(self, slot: int) -> Step | None:
         return next((step for step in self._steps if slot in step.fills), None)

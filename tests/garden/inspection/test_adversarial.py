@@ -270,11 +270,10 @@ def test_finds_what_foolbox_finds_in_squeezenet(pretrained, photo):
 
     spec = architectures.get("squeezenet1_1").image_spec
     network = InspectedNetwork(pretrained("squeezenet1_1"), spec)
-    pixels = np.stack(
-        [spec.resize_pixels(photo(name)) for name in ("chelsea.png", "coffee.png", "rocket.jpg", "china.jpg")]
-    )
+    names = ("chelsea.png", "coffee.png", "rocket.jpg")
+    pixels = np.stack([spec.resize_pixels(photo(name)) for name in names])
     images = input_space.prepare(spec, pixels)
     order = network.logits(images).argsort(axis=-1)
-    check_beside_foolbox(network, images, order[:, 500], steps=100)
+    check_beside_foolbox(network, images, order[:, 500], steps=60)
     found = ddn(network, images, order[:, 0])
     assert found.success.all() and found.success_8bit.all()
