@@ -18,8 +18,16 @@ from garden.inspection.panel import Panel
 from garden.reports import inspection_grades, inspection_pictures, page_parts
 
 _STYLES = ("base.css", "report.css")
-_SCRIPTS = ("selectors.js", "comparison.js", "maps.js", "charts.js", "report.js")
-# What a page cannot do without: a browser, and pictures that are in the page.
+# In the order in which they need each other.
+_SCRIPTS = (
+    "selectors.js",
+    "comparison.js",
+    "maps.js",
+    "charts.js",
+    "inspection.js",
+    "overview.js",
+    "report.js",
+)
 _WITHOUT_SCRIPT = "This page needs JavaScript, which is inside it: open it in a browser that runs scripts."
 
 

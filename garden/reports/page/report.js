@@ -1,69 +1,10 @@
-// The report: an overview of all panels, and one panel in detail.
+// The report: one panel in detail, and the views of the page.
 (() => {
   "use strict";
   const { Choice, bar, element, keys } = GardenSelectors;
-  const FACETS = ["image", "method", "layer", "unit"];
-  const NAMES = { image: "Picture", method: "Method", layer: "Layer", unit: "Class or unit" };
-  const GROUPS = {
-    attribution: "What a picture's answer rests on",
-    synthesis: "Pictures that the network makes",
-    folder: "About a folder of pictures",
-    network: "About the network",
-  };
-  const SIGNS = { good: "✓", bad: "✗" };
-
-  const stored = (name) => JSON.parse(document.getElementById(name).textContent);
-  const inspection = stored("inspection");
-  const panels = inspection.panels;
-  panels.forEach((panel, number) => (panel.number = number));
-  const palettes = Object.fromEntries(
-    Object.entries(inspection.palettes).map(([name, colours]) => [name, GardenMaps.bytes(colours)]),
-  );
+  const { FACETS, NAMES, badge, group, imageName, inspection, lazyPicture, name, palettes, panels, place, stored, title } =
+    GardenInspection;
   const page = document.getElementById("page");
-
-  const title = (method) => inspection.methods[method]?.title ?? method;
-  const group = (method) => GROUPS[inspection.methods[method]?.group] ?? "";
-  // Panels without a picture are about the network or a folder, as their methods are.
-  const withoutPicture = [
-    ...new Set(
-      panels
-        .filter((panel) => !panel.image)
-        .map((panel) => (inspection.methods[panel.method]?.group === "folder" ? "the folder" : "the network")),
-    ),
-  ].join(" and ");
-  const imageName = (image) => image || withoutPicture[0].toUpperCase() + withoutPicture.slice(1);
-  const place = (panel) => [panel.layer, panel.unit].filter(Boolean).join(" · ");
-  const name = (panel) => [title(panel.method), place(panel)].filter(Boolean).join(", ");
-
-  // Pictures are read when they come into sight: hundreds of them would take seconds and memory.
-  const inSight = new IntersectionObserver(
-    (entries) => {
-      for (const entry of entries.filter((seen) => seen.isIntersecting)) {
-        entry.target.src = stored(entry.target.dataset.stored);
-        inSight.unobserve(entry.target);
-      }
-    },
-    { rootMargin: "400px" },
-  );
-
-  function lazyPicture(name, width, height) {
-    const picture = element("img", { alt: "", "data-stored": name, width, height });
-    inSight.observe(picture);
-    return picture;
-  }
-
-  function badge(verdict) {
-    return element(
-      "span",
-      { class: `badge ${verdict.tone}`, title: verdict.sentence },
-      element("span", { "aria-hidden": "true" }, `${SIGNS[verdict.tone]} `),
-      verdict.short,
-    );
-  }
-
-  // The deletion check, and whatever else a map fails.
-  const summary = (verdicts) =>
-    verdicts.filter((verdict, place) => verdict.short && (place === 0 || verdict.tone === "bad"));
 
   const choice = panels.length ? new Choice(panels, FACETS) : null;
   let pinned = null;
@@ -290,82 +231,13 @@
     drawDetail(choice.current);
   }
 
-  // ---- all panels -----------------------------------------------------------------------------------------------
-
-  const overview = element("main", { class: "overview" });
-
-  function card(found) {
-    const panel = found[0];
-    const open = (event) => {
-      event.preventDefault();
-      choice.show(panel);
-      showView("detail");
-    };
-    const address = new URLSearchParams(FACETS.filter((facet) => panel[facet]).map((facet) => [facet, panel[facet]]));
-    return element(
-      "a",
-      { class: "card", href: `#${address}`, onclick: open, "data-words": words(found) },
-      element(
-        "div",
-        { class: "thumbnail" },
-        lazyPicture(`thumbnail-${panel.number}`, panel.width, panel.height),
-        panel.moving ? element("span", { class: "mark" }, "moves") : null,
-        found.length > 1 ? element("span", { class: "mark more" }, `${found.length} pictures`) : null,
-      ),
-      element("b", {}, title(panel.method)),
-      element("span", { class: "place" }, found.length > 1 ? "" : place(panel)),
-      found.length === 1 ? element("span", { class: "badges" }, ...summary(panel.verdicts).map(badge)) : null,
-    );
-  }
-
-  const words = (found) =>
-    found.map((panel) => `${panel.image} ${panel.method} ${name(panel)} ${panel.caption}`).join(" ").toLowerCase();
-
-  function drawOverview() {
-    const filter = element("input", {
-      type: "search",
-      id: "filter",
-      placeholder: "method, layer, class …",
-      oninput: () => {
-        const wanted = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-        for (const found of overview.querySelectorAll(".card")) {
-          found.hidden = !wanted.every((word) => found.dataset.words.includes(word));
-        }
-        for (const section of overview.querySelectorAll("section")) {
-          section.hidden = !section.querySelector(".card:not([hidden])");
-        }
-      },
-    });
-    const sections = [...new Set(panels.map((panel) => panel.image))].map((image) => {
-      const own = panels.filter((panel) => panel.image === image);
-      const shown = own.find((panel) => panel.input !== null);
-      const byMethod = new Map();
-      for (const panel of own) byMethod.set(panel.method, [...(byMethod.get(panel.method) ?? []), panel]);
-      return element(
-        "section",
-        {},
-        element(
-          "h2",
-          {},
-          shown && image ? lazyPicture(`input-${shown.input}`) : null,
-          element("span", {}, imageName(image), element("small", {}, ` ${byMethod.size} ${byMethod.size === 1 ? "method" : "methods"}`)),
-        ),
-        element("div", { class: "cards" }, ...[...byMethod.values()].map(card)),
-      );
-    });
-    const facts = Object.entries(inspection.facts).map(([key, value]) =>
-      element("div", {}, element("dt", {}, key), element("dd", {}, value)),
-    );
-    overview.replaceChildren(
-      element("dl", { class: "facts" }, ...facts),
-      element("div", { class: "filter" }, element("label", { for: "filter" }, "Find"), filter),
-      ...sections,
-    );
-  }
-
   // ---- the page -------------------------------------------------------------------------------------------------
 
   let view = "overview";
+  const overview = GardenOverview.draw((panel) => {
+    choice.show(panel);
+    showView("detail");
+  });
 
   function showView(wanted, { remember = true } = {}) {
     const before = view;
@@ -438,7 +310,6 @@
       "Keys: ← → methods, ↑ ↓ pictures, [ ] layers, , . classes and units, o overview. Arrows in a picture move the point.",
     ),
   );
-  drawOverview();
   choice.onChange(() => {
     if (view !== "detail") return;
     drawDetail(choice.current);
