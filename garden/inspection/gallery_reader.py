@@ -73,14 +73,16 @@ def batches(
 def classes(session: InspectionSession, gallery: Gallery) -> Classes:
     """The class of each picture: the network's, or else its group, or else the folder that its name begins with."""
     labels = list(gallery.labels)
-    if any(label is not None for label in labels):
+    # A network that knows some of the folders by chance, such as ImageNet's "coin", must not tell only those apart.
+    groups = list(getattr(gallery, "groups", ()))
+    if all(label is not None for label in labels) or (any(label is not None for label in labels) and not any(groups)):
         found = sorted({label for label in labels if label is not None})
         position = {label: place for place, label in enumerate(found)}
         return Classes(
             tuple(session.label(label) for label in found),
             np.array([-1 if label is None else position[label] for label in labels], np.int64),
         )
-    folders = list(getattr(gallery, "groups", ())) or [name.rpartition("/")[0] for name in gallery.names]
+    folders = groups or [name.rpartition("/")[0] for name in gallery.names]
     names = tuple(sorted({folder for folder in folders if folder}))
     return Classes(names, np.array([names.index(folder) if folder else -1 for folder in folders], np.int64))
 

@@ -31,8 +31,8 @@ UNITS = 9
 PATCHES = 9
 TILE = 56
 WITHOUT_SWITCHES = (
-    "No max pooling lies before this layer, so there are no switches: the projections show what the unit looks for in "
-    "general rather than in these pictures (Springenberg et al., 2014)."
+    "No max pooling lies before this layer, so there are no switches that hold what a picture looks like: projections "
+    "hardly depend on the picture (Springenberg et al., 2014)."
 )
 
 

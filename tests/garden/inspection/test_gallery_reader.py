@@ -51,6 +51,9 @@ def test_a_gallery_may_name_its_groups(make_gallery, pictures):
     gallery = make_gallery(pictures)
     gallery.groups = ["x", "y", "x", "", "y"]
     assert gallery_reader.classes(session_of(gallery), gallery).indices.tolist() == [0, 1, 0, -1, 1]
+    gallery.labels = [None, 7, None, None, 7]
+    found = gallery_reader.classes(session_of(gallery), gallery)
+    assert found.names == ("x", "y"), "the network knows one of the groups only"
 
 
 def test_pictures_of_no_known_class(make_gallery, pictures):
