@@ -29,11 +29,14 @@ LABELS = ("ant", "bee", "cicada", "dragonfly")
 STEPS = 3
 # No method of these promises a rule, and each says why.
 MACHINERY = {
+    "adversarial": "attacks; adversarial_panels shows them",
+    "adversarial_search": "the loops behind them",
     "attribution_panels": "makes the panels of all attributions",
     "charts": "charts",
     "codes": "what the methods of folders compare",
     "concepts": "pictures with known masks, for dissection",
     "dream_octave": "one size of DeepDream's pictures",
+    "effective_field": "what counts of a receptive field",
     "evolution": "filters and patches while a network trains; `garden finetune --watch-filters` shows them",
     "gallery_reader": "pictures of a folder in batches",
     "gradients": "the engine of gradient methods",
@@ -44,10 +47,12 @@ MACHINERY = {
     "method": "a type",
     "methods": "the catalogue itself",
     "objectives": "what is explained",
+    "operation_reach": "what one operation reads of its input",
     "optimization": "the loop behind all pictures that a network makes",
     "panel": "a type",
     "parametrization": "what that loop changes: pixels or a spectrum",
     "picture_transforms": "what it does to pictures between steps",
+    "receptive_field": "what a position can see; receptive_field_panels shows it",
     "relu_rules": "ways back through a ReLU",
     "rendering": "colours",
     "session": "a type",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
@@ -14,9 +12,6 @@ from garden.image_spec import ImageSpec
 from garden.inspection import (
     SCORES,
     InspectedNetwork,
-    InspectionSession,
-    Photo,
-    adversarial_panels,
     box_constrained_lbfgs,
     ddn,
     fgsm,
@@ -234,34 +229,6 @@ def test_a_batch_is_its_pictures_one_by_one(digits):
     for place in range(6):
         alone = ddn(network, images[place : place + 1], classes[place], steps=40)
         np.testing.assert_allclose(together.images[place], alone.images[0], atol=1e-4)
-
-
-def test_panels_show_the_change_and_say_what_became_of_it(digits):
-    network, images, _ = digits
-    named = InspectedNetwork(network.model, network.image_spec, labels=[f"digit {number}" for number in range(10)])
-    photos = tuple(Photo(f"photo{k}", rendering.picture(network.image_spec, images[k])) for k in range(2))
-    session = InspectionSession(named, photos, steps=60)
-    logits = named.logits(session.images)
-    made = list(adversarial_panels.panels(session))
-    for panel, photo, scores in zip(made, photos, logits, strict=True):
-        target = int(scores.argmin())
-        assert panel.tag == f"garden/{photo.name}/adversarial/class digit {target}"
-        said = f"“digit {scores.argmax()}” becomes the class that it held least likely, “digit {target}”: "
-        assert panel.caption.startswith(said)
-        assert panel.values["probabilities_after"].argmax() == target
-        saved = panel.values["adversarial_pixels"]
-        assert named.logits(input_space.prepare(named.image_spec, saved)[None]).argmax() == target
-    asked = dataclasses.replace(session, photos=photos[:1], class_index=int(logits[0].argsort()[-2]), cache={})
-    (panel,) = adversarial_panels.panels(asked)
-    assert "becomes the class asked for, " in panel.caption
-
-
-def test_a_panel_does_not_hide_failure():
-    network = linear_network(strength=1e-4, gap=50.0)
-    photo = Photo("gray", np.full((8, 9, 3), 128, np.uint8))
-    (panel,) = adversarial_panels.panels(InspectionSession(network, (photo,), steps=5))
-    assert panel.caption.startswith("No change was found that makes the network take gray, “0”, for the class that it")
-    np.testing.assert_array_equal(panel.values["adversarial_pixels"], photo.pixels)
 
 
 @pytest.mark.slow

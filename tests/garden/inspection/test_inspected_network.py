@@ -51,10 +51,12 @@ def nested():
 
 def test_paths_go_into_models_within(nested):
     network = InspectedNetwork(nested)
-    assert network.paths == (
+    paths = list(network.paths)
+    # Keras counts the operations of a process without a name of their own.
+    assert paths.pop(2).startswith("backbone/relu")
+    assert paths == [
         "rescale",
         "backbone/conv1",
-        "backbone/relu",
         "backbone/conv2",
         "backbone/relu6",
         "backbone",
@@ -62,7 +64,7 @@ def test_paths_go_into_models_within(nested):
         "head/dropout",
         "head/classes",
         "head",
-    )
+    ]
     assert network.shape_of("backbone") == network.shape_of("backbone/relu6") == (3, 4, 5)
     assert network.shape_of(INPUT) == SHAPE and network.shape_of(SCORES) == (4,)
     assert isinstance(network.operation_of("backbone/conv2"), layers.Conv2D)

@@ -10,10 +10,8 @@ import pytest
 import tensorflow as tf
 
 from garden import architectures
-from garden.errors import InspectionError
-from garden.inspection import INPUT, InspectedNetwork, InspectionSession, Photo, receptive_fields
+from garden.inspection import INPUT, InspectedNetwork, receptive_fields
 from garden.inspection.receptive_field import field_of
-from garden.inspection.receptive_field_panels import panels, several_depths
 from garden.summary import summarize
 
 layers = keras.layers
@@ -119,73 +117,6 @@ def test_enlarging_divides_the_stride(linear):
     assert field_of(linear, "enlarged").size == field_of(linear, "dilated").size
 
 
-class Mirrored(layers.Layer):
-    """Reads the other end of each row."""
-
-    def call(self, inputs):
-        return inputs[:, :, ::-1]
-
-
-class Shifted(layers.Layer):
-    """Reads three rows, one position to the right, and says so nowhere."""
-
-    def call(self, inputs):
-        x = tf.pad(inputs, [[0, 0], [1, 1], [0, 1], [0, 0]])
-        return x[:, :-2, 1:] + x[:, 1:-1, 1:] + tf.nn.relu(x[:, 2:, 1:])
-
-
-class Gate(layers.Layer):
-    """Scales each map by its average."""
-
-    def call(self, inputs):
-        return inputs * tf.reduce_mean(inputs, axis=(1, 2), keepdims=True)
-
-
-@pytest.fixture(scope="module")
-def asked():
-    image = keras.Input((12, 14, 3))
-    x = layers.Conv2D(4, 3, padding="same", name="conv")(image)
-    relu = keras.ops.relu(x)
-    shifted = Shifted(name="shifted")(relu)
-    gate = Gate(name="gate")(shifted)
-    excite = layers.GlobalAveragePooling2D(keepdims=True, name="squeeze")(gate)
-    scaled = layers.Multiply(name="scaled")([gate, layers.Conv2D(4, 1, activation="sigmoid")(excite)])
-    dense = layers.Dense(3, name="dense")(scaled)
-    outputs = [
-        dense,
-        Mirrored(name="mirrored")(x),
-        layers.GroupNormalization(2, name="groups")(x),
-        layers.LayerNormalization(name="channels")(x),
-        layers.Flatten(name="flat")(relu),
-    ]
-    return InspectedNetwork(keras.Model(image, outputs, name="asked"))
-
-
-def test_operations_that_say_nothing_are_asked(asked):
-    fields = receptive_fields(asked)
-    assert (fields["relu"].size, fields["relu"].whole) == ((3, 3), False)
-    assert fields["shifted"].size == (5, 3)
-    assert fields["shifted"].start == (-2, 0)
-    assert fields["shifted"].box_of(5, 5) == (3, 5, 8, 8)
-    assert (fields["channels"].size, fields["channels"].whole) == ((3, 3), False)
-
-
-def test_what_reads_everything_is_said_to(asked):
-    fields = receptive_fields(asked)
-    for path in ("mirrored", "groups", "flat", "squeeze"):
-        assert (fields[path].local, fields[path].whole) == (False, True), path
-        assert fields[path].box_of(0, 0) == (0, 0, 12, 14)
-        assert str(fields[path]) == "the whole picture"
-
-
-def test_a_gate_leaves_each_position_its_part(asked):
-    fields = receptive_fields(asked)
-    for path in ("gate", "scaled", "dense"):
-        assert (fields[path].local, fields[path].whole) == (True, True), path
-        assert fields[path].size == fields["shifted"].size
-    assert str(fields["gate"]) == "5×3 pixels, and the whole picture through gates"
-
-
 def test_nested_is_flat():
     def stack(x):
         return layers.MaxPooling2D(2, name="pool")(layers.Conv2D(3, 5, padding="same", name="conv")(x))
@@ -201,29 +132,3 @@ def test_nested_is_flat():
 def test_a_position_beyond_the_map_is_refused(linear):
     with pytest.raises(ValueError, match=r"^`row` and `column` must lie in the map of \(8, 14\). Received: row=8, col"):
         field_of(linear, "pool").box_of(8, 0)
-
-
-def test_panels_show_several_depths_and_every_photo():
-    image = keras.Input((40, 48, 3))
-    x = layers.Conv2D(4, 3, padding="same", activation="relu", name="near")(image)
-    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="far")(x)
-    network = InspectedNetwork(keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x))))
-    photos = tuple(Photo(name, np.full((40, 48, 3), 90, np.uint8)) for name in ("a", "b"))
-    assert several_depths(network) == ("near", "far")
-    made = list(panels(InspectionSession(network, photos)))
-    assert [panel.tag for panel in made] == [
-        "garden/receptive_field/near/effective",
-        "garden/receptive_field/far/effective",
-        "garden/a/receptive_field",
-        "garden/b/receptive_field",
-    ]
-    # The middle of a 20×24 map at a stride of 2; padding goes below and to the right.
-    np.testing.assert_array_equal(made[2].values["boxes"], [[19, 23, 22, 26], [19, 23, 24, 28]])
-    assert made[1].values["map"].max() == 1
-    assert (made[1].values["map"] > 0).sum() <= 25
-
-
-def test_a_network_without_maps_is_refused(network_of):
-    network = network_of((8, 8, 3), layers.Flatten(), layers.Dense(2))
-    with pytest.raises(InspectionError, match="^No layer of 'small' gives a map of positions"):
-        list(panels(InspectionSession(network)))
