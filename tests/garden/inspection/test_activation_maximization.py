@@ -74,6 +74,7 @@ def test_a_sum_is_both(colours):
     assert green < 60
 
 
+@pytest.mark.slow
 def test_a_direction_points_where_its_vector_does(colours):
     made = activation_maximization(colours, objectives.direction("colours", [0.0, 1.0, 0.0, 0.0]), **FAST)
     answers = colours.outputs(made.images, ["colours"])["colours"].mean(axis=(1, 2))[0]
@@ -90,6 +91,7 @@ def test_a_neuron_changes_its_own_place_only(colours):
     assert reds[4, 9] > 40
 
 
+@pytest.mark.slow
 def test_a_layer_becomes_large(colours):
     made = activation_maximization(colours, objectives.layer("edges"), steps=60)
     answers = colours.outputs(made.images, ["edges"])["edges"]

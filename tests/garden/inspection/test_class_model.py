@@ -35,7 +35,13 @@ def digits():
     return InspectedNetwork(model, SPEC, labels=[f"digit {name}" for name in range(10)]), images, labels
 
 
-@pytest.mark.parametrize("variant", sorted(class_model.VARIANTS))
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("yosinski_a", "yosinski_b", "yosinski_d") else ())
+        for name in class_model.VARIANTS
+    ],
+)
 def test_a_model_of_a_class_is_taken_for_it(digits, variant):
     network, _, _ = digits
     made = class_model.class_model(network, range(10), variant=variant, steps=80)
@@ -84,7 +90,7 @@ def test_simonyans_lambda_grows_with_the_networks_slope():
     for size in (1e-3, 1.0):
         kernel = np.random.default_rng(0).choice([-size, size], (48, 2)).astype(np.float32)
         model.get_layer("scores").set_weights([kernel, np.zeros(2, np.float32)])
-        made = class_model.class_model(InspectedNetwork(model, spec), [0, 1], variant="simonyan", steps=2000)
+        made = class_model.class_model(InspectedNetwork(model, spec), [0, 1], variant="simonyan", steps=1000)
         distance = made.images.reshape(2, 48) - np.tile([124.0, 116.0, 104.0], 16)
         np.testing.assert_allclose(distance, kernel.T / size / (2 * share), rtol=0.01)
 

@@ -63,7 +63,7 @@ def error_by_hand(network, images, made, path):
     return np.square(answer - code).sum(axis=-1) / np.square(code).sum(axis=-1)
 
 
-@pytest.mark.parametrize("schedule", ["adam", "momentum"])
+@pytest.mark.parametrize("schedule", ["adam", pytest.param("momentum", marks=pytest.mark.slow)])
 def test_the_identity_gives_the_picture_back(network, images, schedule):
     made = code_inversion(network, images, "identity", schedule=schedule, priors=Priors(0.0, 0.0))
     assert noise_ratio(made) > 30
@@ -74,9 +74,9 @@ def test_the_identity_gives_the_picture_back(network, images, schedule):
     [
         ("conv1", "adam", 0.1),
         ("conv2", "adam", 0.1),
-        ("hidden", "adam", 0.3),
+        pytest.param("hidden", "adam", 0.3, marks=pytest.mark.slow),
         (SCORES, "adam", 0.3),
-        ("conv1", "momentum", 0.1),
+        pytest.param("conv1", "momentum", 0.1, marks=pytest.mark.slow),
     ],
 )
 def test_the_code_is_met_by_pictures_of_noise(network, images, path, schedule, most):
@@ -89,6 +89,7 @@ def test_the_code_is_met_by_pictures_of_noise(network, images, path, schedule, m
     assert (made.images <= high + 1e-5).all()
 
 
+@pytest.mark.slow
 def test_less_survives_deeper(network, images):
     ratios = [noise_ratio(code_inversion(network, images, path)) for path in ("conv1", "conv2", SCORES)]
     assert ratios[0] > ratios[1] + 1 > ratios[2] + 2
@@ -121,6 +122,7 @@ def test_more_weight_of_the_total_variation_makes_smoother_pictures(network, ima
     assert (found[1] > 1.05 * found[2]).all()
 
 
+@pytest.mark.slow
 def test_two_beginnings_end_in_two_pictures_of_one_code(network, images):
     first, second = (code_inversion(network, images, SCORES, seed=seed) for seed in (0, 1))
     assert (first.errors < 0.05).all()
@@ -155,7 +157,7 @@ def test_refusals_are_sentences(network, images):
         match=r"^The search for pictures with the code of '\(logits\)' went out of bounds with schedule=\"momentum\", "
         r"whose rate was made for another network\. Use schedule=\"adam\"\.$",
     ):
-        code_inversion(network, images, SCORES, schedule="momentum", priors=Priors(1e9), steps=100)
+        code_inversion(network, images, SCORES, schedule="momentum", priors=Priors(1e9), steps=30)
     model = keras.Sequential(
         [keras.Input((24, 20, 3)), keras.layers.Conv2D(2, 1, activation="relu", name="dead", bias_initializer="zeros")]
     )

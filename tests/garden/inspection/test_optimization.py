@@ -154,6 +154,7 @@ def test_the_best_picture_of_a_linear_score_less_its_squared_length_is_its_kerne
         assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(best), rel=0.01)
 
 
+@pytest.mark.slow
 def test_more_weight_of_the_length_makes_shorter_pictures(convolutional):
     lengths = []
     for weight in (1e-6, 1e-5, 1e-4):
