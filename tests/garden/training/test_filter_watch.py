@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from garden import cli
+from garden.errors import RunError
 from garden.inspection.inspected_network import InspectedNetwork
 from garden.reports import event_files
 from garden.reports.tensorboard_writer import RunWriter
@@ -161,3 +163,16 @@ def test_a_watched_run_that_was_stopped_ends_as_one_that_was_neither(make_config
         trained = TrainedModel.load(tmp_path / run)
         for mine, theirs in zip(trained.network.weights, plain.network.weights, strict=True):
             np.testing.assert_allclose(mine.numpy(), theirs.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("flags, watched", [([], False), (["--watch-filters"], True)])
+def test_the_command_asks_for_a_film_only_where_it_is_told_to(monkeypatch, capsys, flags, watched):
+    asked = []
+
+    def finetune(config, output, *, tensorboard, watch_filters):
+        asked.append(watch_filters)
+        raise RunError("Enough.")
+
+    monkeypatch.setattr(finetuning, "finetune", finetune)
+    assert cli.main(["finetune", "photos", "--architecture", "lenet5", "--output", "run", *flags]) == 1
+    assert asked == [watched]
