@@ -82,7 +82,7 @@ def inspect(scratch: Path, methods: list[str]) -> Path:
     """Run `garden inspect` as a user would, on the photo and the digits."""
     photo = scratch / f"{PHOTO}.png"
     Image.fromarray(skimage.data.chelsea()).save(photo)
-    garden = [sys.executable, "-m", "garden"]
+    garden: list[str | Path] = [sys.executable, "-m", "garden"]
     subprocess.run([*garden, "sample-photos", scratch / "digits", "--package", "digits"], check=True)
     output = scratch / "look"
     command = [*garden, "inspect", NETWORK, photo, "--gallery", scratch / "digits", "--output", output]

@@ -70,7 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-images", metavar="N", type=int, default=MAXIMUM_PHOTOS, help="pictures to explain at most (default: 8)"
     )
-    parser.add_argument("--output", metavar="DIR", type=Path, help="where to write (default: RUN/inspection)")
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="where to write (default: RUN/inspection and RUN/tensorboard, or inspection-NAME)",
+    )
     parser.add_argument("--served", metavar="HOST:PORT", help="a server that serves this network: compare, and ask it")
     parser.add_argument("--model", metavar="NAME", help="the model's name on that server")
     parser.add_argument("--weights", metavar="NAME|FILE", help="weights of an architecture; none for random ones")
@@ -148,10 +153,10 @@ def _inspect(
         print(_compare(session, source, classifier))
     runnable, left_out = _applicable(methods, session)
     output = arguments.output or _default_output(source)
-    log_directory = (source.directory / "tensorboard" if source.directory else output) / "inspection"
+    logs = output if arguments.output or source.directory is None else source.directory / "tensorboard"
     refused: list[str] = []
     with inspection_files.InspectionWriter(
-        output, title=source.title, network_facts=source.facts, log_directory=log_directory, methods=METHODS
+        output, title=source.title, network_facts=source.facts, log_directory=logs / "inspection", methods=METHODS
     ) as writer:
         for place, method in enumerate(runnable, start=1):
             progress.say(f"{place}/{len(runnable)} {method.title}")
@@ -166,7 +171,7 @@ def _inspect(
             raise InspectionError(" ".join(refused + left_out) or "No method made a picture. Choose others.")
     for line in refused + (left_out if explicit else []):
         progress.say(line)
-    print("\n".join(_closing_lines(writer.report_path, writer.panels_written, log_directory, source)))
+    print("\n".join(_closing_lines(writer.report_path, writer.panels_written, logs)))
     return 1 if explicit and refused else 0
 
 
@@ -372,9 +377,9 @@ def _layer_lines(network: InspectedNetwork) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _closing_lines(report: Path, count: int, log_directory: Path, source: NetworkSource) -> list[str]:
-    logs = log_directory if source.directory is None else log_directory.parent
+def _closing_lines(report: Path, count: int, logs: Path) -> list[str]:
+    pictures = "1 picture is" if count == 1 else f"{count} pictures are"
     return [
-        f"{count} pictures are in {report.parent}; open {report}.",
+        f"{pictures} in {report.parent}; open {report}.",
         f"In TensorBoard, tab Garden: tensorboard --logdir {logs} --samples_per_plugin=images=1000",
     ]

@@ -40,7 +40,7 @@ def test_report_is_written_and_named(run_directory: Path, photo: Path, capsys: p
     assert inspect(run_directory, photo, "--method", "saliency") == 0
     told = capsys.readouterr()
     report = run_directory / "inspection" / "report.html"
-    assert told.out.splitlines()[0] == f"1 pictures are in {report.parent}; open {report}."
+    assert told.out.splitlines()[0] == f"1 picture is in {report.parent}; open {report}."
     assert "stripes" in report.read_text(encoding="utf-8")
     index = json.loads((report.parent / "index.json").read_text(encoding="utf-8"))
     assert "garden/stripes/saliency/class red" in json.dumps(index)
