@@ -64,6 +64,9 @@ class DrawnConcepts:
     width: int
     count: int = DRAWN_PICTURES
     seed: int = 0
+    _drawn: dict[int, tuple[np.ndarray, np.ndarray]] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -84,14 +87,29 @@ class DrawnConcepts:
 
     def masks(self, start: int, stop: int) -> np.ndarray:
         """Where each concept is."""
-        return np.stack([self._draw(number)[1] for number in range(start, stop)])
+        ends = np.cumsum([len(kind) for kind in (COLOURS, SHAPES, TEXTURES)])
+        kinds = [np.arange(end - len(kind), end) for end, kind in zip(ends, (COLOURS, SHAPES, TEXTURES), strict=True)]
+        return np.stack(
+            [
+                np.concatenate(
+                    [numbers[..., None] == kind for numbers, kind in zip(drawn, kinds, strict=True)], axis=-1
+                )
+                for drawn in (self._draw(number)[1] for number in range(start, stop))
+            ]
+        )
 
     def _draw(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """One picture, and the concept of each kind at each place, -1 for none: `(3, height, width)`."""
+        if number not in self._drawn:
+            self._drawn[number] = self._drawn_anew(number)
+        return self._drawn[number]
+
+    def _drawn_anew(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         chance = np.random.default_rng([self.seed, number])
         height, width = self.height, self.width
         side = min(height, width)
         pixels = _background(chance, height, width)
-        masks = np.zeros((height, width, len(self.names)), bool)
+        numbers = np.full((3, height, width), -1, np.int8)
         objects = int(chance.integers(_OBJECTS[0], _OBJECTS[1] + 1))
         taken = np.zeros((height, width), bool)
         for _ in range(objects):
@@ -110,9 +128,9 @@ class DrawnConcepts:
             painted = colour * light[..., None] + chance.normal(0, 4, (height, width, 1))
             pixels = np.where(mask[..., None], painted, pixels)
             offsets = (0, len(COLOURS), len(COLOURS) + len(SHAPES))
-            for offset, kind in zip(offsets, kinds, strict=True):
-                masks[..., offset + kind] |= mask
-        return np.clip(np.round(pixels), 0, 255).astype(np.uint8), masks
+            for place, (offset, kind) in enumerate(zip(offsets, kinds, strict=True)):
+                numbers[place][mask] = offset + kind
+        return np.clip(np.round(pixels), 0, 255).astype(np.uint8), numbers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -149,7 +149,8 @@ def film(
 ) -> dict[str, np.ndarray]:
     """Frames of all snapshots: "filters" and "patches", each `(frames, height, width, 3)`, as far as they are watched.
 
-    A filter has one scale in all frames, so that its growth shows.
+    Beside the filters is what has changed in them since the first frame: little, where a network is but fine-tuned. A
+    filter has one scale in all frames, so that its growth shows; all changes have one together.
 
     Args:
         evolution: Took the snapshots.
@@ -162,6 +163,10 @@ def film(
         directions = colour_directions(filters[0])
         limits = np.max([np.abs(_as_pictures(one, directions)).max(axis=(1, 2, 3)) for one in filters], axis=0)
         sheets = [filters_sheet(one, directions=directions, limits=limits) for one in filters]
+        changes = [one - filters[0] for one in filters]
+        largest = np.full(len(filters[0]), np.max([np.abs(_as_pictures(one, directions)).max() for one in changes]))
+        changed = [filters_sheet(one, directions=directions, limits=largest) for one in changes]
+        sheets = [rendering.grid(pair, columns=2, gap=12) for pair in zip(sheets, changed, strict=True)]
         frames["filters"] = _titled(sheets, names, evolution.filters_path or "")
     if all("units" in snapshot for snapshot in snapshots) and snapshots:
         sheets = [evolution.patches_sheet(snapshot) for snapshot in snapshots]

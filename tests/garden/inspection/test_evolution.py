@@ -79,7 +79,14 @@ def test_a_filter_has_one_scale_in_all_frames(network, pixels):
     snapshots.append(watch.snapshot())
     frames = evolution.film(watch, snapshots, ["epoch 0", "epoch 1"])
     assert set(frames) == {"filters", "patches"}
-    first, second = frames["filters"][:, 18:].astype(int)  # Without the line above.
+    whole = frames["filters"][:, 18:].astype(int)  # Without the line above.
+    width = (whole.shape[2] - 12) // 2
+    (first, second), (nothing, change) = whole[:, :, :width], whole[:, :, -width:]
     inside = first != 255  # Not the gaps; of half the weight, half the contrast.
     assert np.abs((first - 127.5)[inside] - 2 * (second - 127.5)[inside]).max() <= 2
+    assert np.abs((nothing - 127.5)[inside]).max() <= 1
+    # What was halved has changed by minus the half, on a scale of its own.
+    signs = np.sign(np.round((second - 127.5) / 8)[inside])
+    assert (signs * np.sign(np.round((change - 127.5) / 8)[inside]) <= 0).all()
+    assert np.abs((change - 127.5)[inside]).max() > 1.5 * np.abs((second - 127.5)[inside]).max()
     assert evolution.strip(frames["filters"]).shape[1] == 2 * frames["filters"].shape[2] + 8
