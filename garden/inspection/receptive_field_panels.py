@@ -54,7 +54,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
             },
             caption=(
                 f"Above, the part of {photo.name} that the middle position of each layer can see; below, what counts "
-                f"of it. '{deepest}' sees {fields[deepest]}, {_share(effective[deepest])}."
+                f"of it. '{deepest}' can see {fields[deepest]}, {_share(effective[deepest])}."
             ),
             note=_NOTE,
             input_pixels=photo.pixels,
@@ -110,8 +110,8 @@ def _of_layer(path: str, field: ReceptiveField, effective: EffectiveField) -> Pa
 
 
 def _share(effective: EffectiveField) -> str:
-    said = f"what counts has the area of {effective.size:.0f}×{effective.size:.0f}"
-    return said if effective.ratio is None else f"{said}, {effective.ratio:.0%} of the side that lies in the picture"
+    said = f"what counts of it is as large as {effective.size:.0f}×{effective.size:.0f}"
+    return said if effective.ratio is None else f"{said}, {effective.ratio:.0%} of the side of the box"
 
 
 def _boxed(pixels: np.ndarray, field: ReceptiveField, effective: EffectiveField) -> np.ndarray:

@@ -24,36 +24,42 @@ from garden.inspection import (
 SPEC = ImageSpec(8, 9, mean=(100.0, 110.0, 120.0), std=(50.0, 60.0, 70.0), channel_order="bgr", resize="stretch")
 
 
-def linear_network(*, strength=0.02, classes=2, spec=SPEC, gap=0.0, seed=0):
-    """One dense layer; its second class is `gap` behind on a gray picture."""
-    chance = np.random.default_rng(seed)
-    image = keras.Input(spec.input_shape)
-    dense = keras.layers.Dense(classes, name="scores")
-    model = keras.Model(image, dense(keras.layers.Flatten()(image)), name="linear")
-    kernel = chance.normal(0, strength, dense.kernel.shape).astype(np.float32)
-    gray = input_space.prepare(spec, np.full((*spec.input_shape[:2], 3), 128, np.uint8))
-    bias = -gray.ravel() @ kernel
-    bias[1:] -= gap
-    dense.set_weights([kernel, bias])
-    return InspectedNetwork(model, spec)
+@pytest.fixture(scope="module")
+def make_linear():
+    """One dense layer; all classes but the first are `gap` behind on a gray picture. Networks are used again."""
+    networks = {}
+
+    def make(*, strength=0.02, classes=2, gap=1.0):
+        if classes not in networks:
+            image = keras.Input(SPEC.input_shape)
+            scores = keras.layers.Dense(classes, name="scores")(keras.layers.Flatten()(image))
+            networks[classes] = InspectedNetwork(keras.Model(image, scores, name="linear"), SPEC)
+        dense = networks[classes].model.get_layer("scores")
+        kernel = np.random.default_rng(0).normal(0, strength, dense.kernel.shape)
+        bias = -gray().ravel() @ kernel
+        bias[1:] -= gap
+        dense.set_weights([kernel, bias])
+        return networks[classes]
+
+    return make
 
 
-def gray(spec=SPEC, count=1):
-    return input_space.prepare(spec, np.full((count, *spec.input_shape[:2], 3), 128, np.uint8))
+def gray(count=1):
+    return input_space.prepare(SPEC, np.full((count, 8, 9, 3), 128, np.uint8))
 
 
 def shortest_length(network):
     """From gray to where both classes score the same, in 0..255 of each channel: a plane's distance."""
     kernel, bias = network.model.get_layer("scores").get_weights()
-    low, high = input_space.bounds(network.image_spec)
+    low, high = input_space.bounds(SPEC)
     slope = (kernel[:, 1] - kernel[:, 0]) * np.tile((high - low) / 255.0, len(kernel) // 3)
-    behind = (gray(network.image_spec).ravel() @ kernel + bias) @ [1, -1]
+    behind = (gray().ravel() @ kernel + bias) @ [1, -1]
     return behind / np.linalg.norm(slope)
 
 
-@pytest.fixture(scope="module")
-def linear():
-    return linear_network(gap=1.0)
+@pytest.fixture
+def linear(make_linear):
+    return make_linear()
 
 
 @pytest.mark.parametrize("attack", [lambda *args: ddn(*args, steps=150), box_constrained_lbfgs])
@@ -80,9 +86,9 @@ def test_what_the_network_says_already_stays(linear):
         assert found.success[0] and found.success_8bit[0] and found.l2[0] == found.l2_8bit[0] == 0
 
 
-def test_failure_is_said_and_has_no_length():
+def test_failure_is_said_and_has_no_length(make_linear):
     # No pixels reach this far.
-    network = linear_network(strength=1e-4, gap=50.0)
+    network = make_linear(strength=1e-4, gap=50.0)
     for attack in (lambda *args: ddn(*args, steps=60), lambda *args: box_constrained_lbfgs(*args, steps=5)):
         found = attack(network, gray(count=2), 1)
         assert not found.success.any() and not found.success_8bit.any()
@@ -91,8 +97,8 @@ def test_failure_is_said_and_has_no_length():
         assert (found.pixels == 128).all()
 
 
-def test_a_change_below_half_a_step_is_made_to_survive_rounding():
-    network = linear_network(gap=0.01)
+def test_a_change_below_half_a_step_is_made_to_survive_rounding(make_linear):
+    network = make_linear(gap=0.01)
     found = ddn(network, gray(), 1, steps=200)
     assert found.success[0]
     assert (rendering.picture(SPEC, found.images) == 128).all()  # As it is, saving would undo it.
@@ -124,8 +130,8 @@ def test_one_step_moves_every_pixel_by_epsilon(linear):
 
 
 @pytest.mark.parametrize("targeted", [False, True])
-def test_many_steps_stay_within_epsilon(targeted):
-    network = linear_network(classes=4, gap=0.5)
+def test_many_steps_stay_within_epsilon(make_linear, targeted):
+    network = make_linear(classes=4, gap=0.5)
     found = pgd(network, gray(count=2), [3, 3] if targeted else 0, targeted=targeted, epsilon=8.0, seed=2)
     assert found.success.all()
     said = network.logits(found.images).argmax(axis=-1)
@@ -135,8 +141,8 @@ def test_many_steps_stay_within_epsilon(targeted):
     np.testing.assert_array_equal(found.images[0], found.images[1])
 
 
-def test_without_a_target_any_other_class_will_do():
-    network = linear_network(classes=4, gap=0.5)
+def test_without_a_target_any_other_class_will_do(make_linear):
+    network = make_linear(classes=4, gap=0.5)
     found = ddn(network, gray(), 0, targeted=False)
     each = [ddn(network, gray(), index).l2_pixels[0] for index in (1, 2, 3)]
     # It follows the gradient away from the class, not towards the nearest other one.
