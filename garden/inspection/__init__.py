@@ -7,6 +7,8 @@ folders and networks: see each function. `METHODS` holds all, with what `garden 
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import Any
 
 # Public name → the module that defines it.
@@ -73,9 +75,27 @@ _MODULES = ("input_space", "objectives", "rendering")
 __all__ = sorted([*_PUBLIC, *_MODULES])
 
 
+class _MethodFile(types.ModuleType):
+    """A file that is called as the function of its name: `saliency(…)` and `saliency.over_channels` are both of it."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return getattr(self, self.__name__.rpartition(".")[2])(*arguments, **options)
+
+
+class _Package(types.ModuleType):
+    # Once a file is imported, Python gives its name to the file, not to the function that is public under it.
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, types.ModuleType) and _PUBLIC.get(name) == name:
+            value.__class__ = _MethodFile
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES or _PUBLIC.get(name) == name:
+        return importlib.import_module(f"garden.inspection.{name}")
     if name in _PUBLIC:
         return getattr(importlib.import_module(f"garden.inspection.{_PUBLIC[name]}"), name)
-    if name in _MODULES:
-        return importlib.import_module(f"garden.inspection.{name}")
     raise AttributeError(f"module 'garden.inspection' has no attribute {name!r}")

@@ -47,7 +47,8 @@ def grade(
                 session.cache, session.network, session.images, session.target, attribute, seed=session.seed
             ),
         )
-        figures["randomisation_correlation"] = randomisation.correlation(np.abs(attribution), np.abs(maps[place]))
+        if not randomisation.says_nothing(maps[place]):
+            figures["randomisation_correlation"] = randomisation.correlation(np.abs(attribution), np.abs(maps[place]))
     return Grade(**figures), curves
 
 

@@ -17,6 +17,7 @@ from garden.inspection.objectives import Objective
 
 # Shares of the layers with weights, counted from the scores on; 0 is the last layer alone.
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_ATTEMPTS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,11 +106,12 @@ class RandomNetwork:
         self.layers = 0
         self.path = ""
 
-    def randomise(self, share: float) -> None:
+    def randomise(self, share: float, *, attempt: int = 0) -> None:
         """Draw the last layers' weights anew, and set the others to what was learned.
 
         Args:
             share: Of the layers with weights, within 0..1; at least the last layer is random.
+            attempt: Another number draws others.
         """
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"`share` must be within 0..1. Received: share={share!r}.")
@@ -120,7 +122,7 @@ class RandomNetwork:
             for variable in layer.weights:
                 value = self._learned[place]
                 if depth < self.layers:
-                    value = _drawn_anew(layer, variable, value, (self._seed, place))
+                    value = _drawn_anew(layer, variable, value, (self._seed, attempt, place))
                 self._values[place].assign(value)
                 place += 1
 
@@ -134,12 +136,30 @@ def random_maps(
     *,
     seed: int = 0,
 ) -> np.ndarray:
-    """Maps of the network with all weights random; the network is made once for all methods that share `cache`."""
+    """Maps of the network with all weights random; the network is made once for all methods that share `cache`.
+
+    A network that ends in ReLUs may be silent about a class when its weights are random, and then has no map to compare
+    with: for such a picture other weights are drawn, a few times.
+    """
     key = ("randomisation", seed)
     if key not in cache:
         cache[key] = RandomNetwork(network, seed=seed)
-        cache[key].randomise(1.0)
-    return attribute(cache[key].network, images, objective)
+    random = cache[key]
+    random.randomise(1.0)
+    maps = np.array(attribute(random.network, images, objective))
+    for attempt in range(1, _ATTEMPTS):
+        silent = [place for place, values in enumerate(maps) if says_nothing(values)]
+        if silent:
+            random.randomise(1.0, attempt=attempt)
+        for place in silent:
+            one = slice(place, place + 1)
+            maps[one] = attribute(random.network, images[one], objective.rows(place, place + 1))
+    return maps
+
+
+def says_nothing(values: np.ndarray) -> bool:
+    """Whether a map is constant, and so ranks nothing."""
+    return bool((values == values.flat[0]).all())
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:
@@ -164,7 +184,7 @@ def similarity(one: np.ndarray, other: np.ndarray) -> float:
     return float(found)
 
 
-def _drawn_anew(layer: Any, variable: Any, value: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
+def _drawn_anew(layer: Any, variable: Any, value: np.ndarray, seed: tuple[int, int, int]) -> np.ndarray:
     """By the layer's own initialiser with another seed; where it has none by that name, the numbers in random order."""
     chance = np.random.default_rng(seed)
     names = [variable.name, variable.name.removesuffix("_kernel")]

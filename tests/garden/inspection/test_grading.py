@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from garden import architectures
 from garden.inspection import Grade, InspectedNetwork, InspectionSession, Photo, deletion, grading, randomisation
 from garden.inspection.methods import METHODS
 
@@ -147,3 +148,53 @@ def test_what_fails_is_said():
     )
     assert grading.in_words(Grade()) == grading.warning(Grade()) == ""
     assert grading.in_words(Grade(completeness_gap=0.0123)) == "Completeness gap 1.23%."
+
+
+# Whole photos, and crops of them that show something else.
+PHOTOS = ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png", "china.jpg", "flower.jpg")
+
+
+@pytest.fixture(scope="module")
+def real_session(photo, pretrained):
+    """SqueezeNet and 20 pictures."""
+    spec = architectures.get("squeezenet1_1").image_spec
+    network = InspectedNetwork(pretrained("squeezenet1_1"), spec)
+    pictures = {}
+    for name in PHOTOS:
+        pixels = photo(name)
+        side = int(0.75 * min(pixels.shape[:2]))
+        pictures[name] = pixels
+        pictures[f"{name}, top left"] = pixels[:side, :side]
+        pictures[f"{name}, bottom right"] = pixels[-side:, -side:]
+        if len(pictures) < 8:
+            pictures[f"{name}, top right"] = pixels[:side, -side:]
+    photos = tuple(
+        Photo(name, np.asarray(spec.resize_pixels(pixels)).astype(np.uint8)) for name, pixels in pictures.items()
+    )
+    return InspectionSession(network, photos)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["grad_cam", "guided_backprop", "gradient_times_input"])
+def test_on_real_photos_deletion_beats_chance(real_session, method):
+    attribute = METHODS[method].attribute
+    maps = attribute(real_session.network, real_session.images, real_session.target)
+    grades = [
+        grading.grade(real_session, place, values, attribute=attribute, complete=False)[0]
+        for place, values in enumerate(maps)
+    ]
+    assert len(grades) == 20
+    assert np.mean([grade.deletion_auc < grade.random_deletion_auc for grade in grades]) >= 0.9
+
+
+@pytest.mark.slow
+def test_on_real_photos_guided_backpropagation_depends_less_on_the_weights_than_saliency(real_session):
+    network, images, target = real_session.network, real_session.images, real_session.target
+    found = {}
+    for method in ("guided_backprop", "saliency"):
+        attribute = METHODS[method].attribute
+        random = randomisation.random_maps(real_session.cache, network, images, target, attribute)
+        pairs = zip(attribute(network, images, target), random, strict=True)
+        found[method] = np.array([randomisation.correlation(one, other) for one, other in pairs])
+    assert (found["guided_backprop"] > found["saliency"]).mean() >= 0.9
+    assert found["guided_backprop"].mean() > 0.5 > found["saliency"].mean()

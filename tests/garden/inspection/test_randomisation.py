@@ -137,3 +137,22 @@ def test_a_map_that_ignores_the_network_is_found_out(network, images):
 def test_a_share_is_one(network):
     with pytest.raises(ValueError, match=r"^`share` must be within 0\.\.1\. Received: share=2\.0\.$"):
         randomisation.RandomNetwork(network).randomise(2.0)
+
+
+def test_where_random_weights_say_nothing_others_are_drawn():
+    """The score of a ReLU is 0 for half of all weights, and so is its gradient."""
+    image = keras.Input((4, 4, 3))
+    x = keras.layers.Dense(1, activation="relu", name="score")(keras.layers.Flatten()(image))
+    model = keras.Model(image, keras.layers.Rescaling(1.0)(x))
+    model.get_layer("score").kernel.assign(np.ones((48, 1)))
+    network, images = InspectedNetwork(model), np.random.default_rng(0).uniform(1, 2, (2, 4, 4, 3)).astype(np.float32)
+    objective, silent = objectives.class_score(0), 0
+    for seed in range(8):
+        random = randomisation.RandomNetwork(network, seed=seed)
+        random.randomise(1.0)
+        silent += randomisation.says_nothing(saliency(random.network, images, objective)[0])
+        maps = randomisation.random_maps({}, network, images, objective, saliency, seed=seed)
+        assert not any(randomisation.says_nothing(values) for values in maps)
+        alone = randomisation.random_maps({}, network, images[1:], objective, saliency, seed=seed)
+        np.testing.assert_allclose(maps[1], alone[0], rtol=1e-6)
+    assert 0 < silent < 8

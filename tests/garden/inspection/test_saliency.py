@@ -8,11 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from garden.inspection import InspectedNetwork, InspectionSession, Photo, objectives, saliency
+from garden.inspection import InspectedNetwork, InspectionSession, Photo, objectives
 from garden.inspection.methods import METHODS
 
 SHAPE = (5, 7, 3)
-# `garden.inspection.saliency` may be the module or, for users, the function.
 compute = METHODS["saliency"].attribute
 
 
@@ -70,4 +69,3 @@ def test_its_panel_is_of_the_most_probable_class(linear, images):
     assert panel.tag == f"garden/a/saliency/class {label}"
     np.testing.assert_array_equal(panel.values["map"], compute(linear, session.images, session.target)[0])
     assert panel.pixels.shape == (5, 7, 3)
-    assert callable(saliency) or saliency.saliency is compute
