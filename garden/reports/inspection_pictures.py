@@ -71,9 +71,17 @@ def data_address(picture: bytes) -> str:
 
 
 def map_of(panel: Panel) -> np.ndarray | None:
-    """The map that is shown on hover; None where there is none."""
+    """The map that is shown on hover; None where there is none, or where it is not of the picture's shape.
+
+    A picture with a caption, or one of several on a sheet, is not what its map can be stretched over.
+    """
     values = panel.values.get("map")
     if values is None or np.ndim(values) != 2 or np.size(values) == 0:
+        return None
+    rows, columns = np.shape(values)
+    height, width = panel.pixels.shape[-3:-1]
+    # Strides round sides up, so that a coarse map has up to a row more or less than its picture's shape says.
+    if abs(rows - columns * height / width) > 1.5:
         return None
     return np.asarray(values, np.float32)
 

@@ -6,7 +6,10 @@ globalThis.GardenOverview = (() => {
 
   function card(found, open) {
     const panel = found[0];
+    const graded = found.filter((one) => one.verdicts.length);
     const follow = (event) => {
+      // With these keys a browser opens a tab or a window of its own.
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
       open(panel);
     };
@@ -23,7 +26,8 @@ globalThis.GardenOverview = (() => {
       ),
       element("b", {}, title(panel.method)),
       element("span", { class: "place" }, found.length > 1 ? "" : place(panel)),
-      found.length === 1 ? element("span", { class: "badges" }, ...summary(panel.verdicts).map(badge)) : null,
+      // Of several graded pictures none speaks for the others.
+      graded.length === 1 ? element("span", { class: "badges" }, ...summary(graded[0].verdicts).map(badge)) : null,
     );
   }
 

@@ -211,12 +211,11 @@
     return parts;
   }
 
-  // A paper with its address as a link.
+  // A paper with its addresses as links.
   function source(text) {
-    const found = /https:\/\/\S+$/.exec(text);
-    if (!found) return element("p", { class: "faint" }, text);
-    const link = element("a", { href: found[0], rel: "noopener noreferrer", target: "_blank" }, found[0]);
-    return element("p", { class: "faint" }, text.slice(0, found.index), link);
+    const parts = text.split(/(https:\/\/[^\s;,]+)/);
+    const link = (address) => element("a", { href: address, rel: "noopener noreferrer", target: "_blank" }, address);
+    return element("p", { class: "faint" }, ...parts.map((part, place) => (place % 2 ? link(part) : part)));
   }
 
   const about = element("aside", { class: "about", "aria-live": "polite" });

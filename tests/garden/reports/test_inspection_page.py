@@ -29,7 +29,9 @@ class Explained:
 
 
 METHODS = {
-    "saliency": Explained("Class saliency", "attribution", "How much each pixel counts.", "A paper, https://a.b/c"),
+    "saliency": Explained(
+        "Class saliency", "attribution", "How much each pixel counts.", "A paper, https://a.b/c; another, https://d.e/f"
+    ),
     "dream": Explained("DeepDream", "synthesis", "What it sees.", "A page, javascript:alert(1)"),
     "filters": Explained("Filters", "network", "What comes first.", "A book"),
 }
@@ -218,6 +220,15 @@ def test_notes_and_grades_are_seen(report, chromium):
     assert "Better than chance: deletion AUC 0.12, random 0.45." in chromium.text(".grades")
     assert chromium.evaluate("document.querySelectorAll('.chart path').length") == 1
     assert chromium.evaluate("document.querySelector('.chart path').getAttribute('d').match(/M/g).length") == 2
+
+
+def test_papers_are_links(report, chromium):
+    chromium.open(report.as_uri() + "#image=cat&method=saliency")
+    links = "[...document.querySelectorAll('.about a')].map(link => link.href)"
+    assert chromium.evaluate(links) == ["https://a.b/c", "https://d.e/f"]
+    chromium.choose("#choose-method", "dream")
+    assert chromium.evaluate(links) == []
+    assert "javascript:alert(1)" in chromium.text(".about")
 
 
 def test_a_card_hides_no_failure(report, chromium):

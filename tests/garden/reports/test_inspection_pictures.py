@@ -102,3 +102,20 @@ def test_how_a_picture_follows_from_its_map_is_found_and_never_guessed(signed):
     assert inspection_pictures.drawing_of(make_panel(other, **facts)) == "picture"
     assert inspection_pictures.drawing_of(make_panel(over, **{**facts, "signed": not signed})) == "picture"
     assert inspection_pictures.drawing_of(make_panel(PHOTO)) == "picture"
+
+
+@pytest.mark.parametrize(
+    ("map_shape", "picture_shape", "fits"),
+    [
+        ((20, 30), (20, 30), True),
+        ((2, 3), (20, 30), True),
+        ((7, 5), (224, 150), True),
+        ((20, 30), (38, 30), False),  # A line of text above.
+        ((227, 227), (245, 689), False),  # One of three on a sheet.
+        ((20,), (20, 30), False),
+        ((0, 0), (20, 30), False),
+    ],
+)
+def test_values_are_only_read_off_pictures_of_their_shape(map_shape, picture_shape, fits):
+    panel = make_panel(np.zeros((*picture_shape, 3), np.uint8), values={"map": np.zeros(map_shape)})
+    assert (inspection_pictures.map_of(panel) is not None) == fits
