@@ -27,6 +27,8 @@ from garden.inspection.session import InspectionSession
 TYPICAL_DEVIATION = 58.0
 STEPS = 200
 _LAYERS = 5
+# An error above which a picture is no witness of what a layer keeps.
+_FAR = 0.3
 
 
 class Priors(NamedTuple):
@@ -203,6 +205,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
             )
             for path in paths
         ]
+        missed = [_name(path) for path in paths if made[path].errors[place] > _FAR]
         errors = ", ".join(f"{_name(path)} {made[path].errors[place]:.3f}" for path in paths)
         yield Panel(
             method="code_inversion",
@@ -213,6 +216,9 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
             values={names[path]: made[path].images[place] for path in paths},
             caption=f"What survives of {photo.name}: pictures made from noise that a layer takes for it. Error of the "
             f"code (0 is a perfect match): {errors}.",
+            note=f"The search ended far from the code of {', '.join(missed)}: what is missing there may survive yet."
+            if missed
+            else "",
             input_pixels=photo.pixels,
             curves=tuple(Curve(_name(path), np.arange(steps), made[path].history[place]) for path in paths),
         )

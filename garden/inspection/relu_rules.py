@@ -73,14 +73,15 @@ def _redirected(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
     plain = tf.where(passed, gradient, tf.zeros_like(gradient))
     own_axes = list(range(1, len(gradient.shape)))
     dead = tf.reduce_max(tf.abs(plain), axis=own_axes, keepdims=True) == 0
-    return tf.where(dead, tf.where(output <= 0, tf.nn.relu(gradient), plain), plain)
+    return tf.where(dead, tf.where(passed, plain, tf.nn.relu(gradient)), plain)
 
 
 @contextlib.contextmanager
 def redirected() -> Iterator[None]:
-    """Where a ReLU lets nothing of a picture's gradient back, what would open it passes: dead units can be woken.
+    """Where a ReLU lets nothing of a picture's gradient back, what goes uphill passes: dead units can be woken.
 
-    The plain gradient everywhere else; for going uphill only. Use it as `applied`.
+    Those that a ReLU6 holds at 6 go on too, which makes their pictures clearer. The plain gradient everywhere else; for
+    going uphill only. Use it as `applied`.
 
     Source: Olah et al., 2017, https://distill.pub/2017/feature-visualization, whose program does so.
     """
@@ -127,7 +128,7 @@ def _check_layer(layer: Any, method: str, network_name: str) -> None:
     function = getattr(layer, "activation", None) or layer
     name = getattr(function, "__name__", type(function).__name__)
     kind = _OTHER_ACTIVATIONS.get(name.lower().replace("_", ""))
-    if kind is None and getattr(layer, "threshold", 0.0) and type(layer).__name__ == "ReLU":
+    if kind is None and type(layer).__name__ == "ReLU" and getattr(layer, "threshold", None):
         kind = "a ReLU with a threshold"
     if kind is not None:
         raise InspectionError(_refusal(method, network_name, kind, layer.name))

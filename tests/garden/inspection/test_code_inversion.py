@@ -179,3 +179,5 @@ def test_panels_are_a_strip_of_layers_or_the_one_asked_for(network, images):
     np.testing.assert_allclose(only.values["1 conv2"], expected.images[0], atol=1e-4)
     assert f"conv2 {expected.errors[0]:.3f}" in only.caption
     assert only.layer == "conv2"
+    (early,) = panels(InspectionSession(network, photos[1:], layer="conv2", steps=0))
+    assert early.note == "The search ended far from the code of conv2: what is missing there may survive yet."

@@ -202,3 +202,25 @@ def test_scores_are_what_is_explained_unless_told():
     network, x = convolutions("relu"), pictures()
     values, _, outputs = gradients.gradients_of(network, x, objectives.class_score([0, 1]), path=SCORES)
     np.testing.assert_allclose(values, outputs[[0, 1], [0, 1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("activation", "most"), [(tf.nn.relu, np.inf), (tf.nn.relu6, 6.0)])
+def test_a_redirected_relu_is_the_plain_one_until_nothing_of_a_picture_passes(activation, most):
+    """Then what goes uphill passes, and only that."""
+
+    @tf.function(autograph=False)
+    def slope(x, back):
+        with relu_rules.redirected():
+            y = activation(x)
+        return tf.gradients(y, x, grad_ys=back)[0]
+
+    x = np.float32([[-1, 2, -3, 7], [-1, -2, -3, -4], [-1, 2, -3, -4], [-1, -2, 9, -1]])
+    back = np.float32([[1, 1, -1, 1], [1, -1, 2, 0], [3, 0, -2, 1], [1, -1, 1, 0]])
+    plain = np.where((x > 0) & (x < most), back, 0)
+    expected = plain.copy()
+    expected[1] = [1, 0, 2, 0]
+    # What passes nothing back because nothing came back is as closed as what is below 0.
+    expected[2] = [3, 0, 0, 1]
+    if most == 6.0:
+        expected[3] = [1, 0, 1, 0]
+    np.testing.assert_array_equal(slope(x, back), expected)
