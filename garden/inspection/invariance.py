@@ -160,7 +160,7 @@ def panels(session: InspectionSession) -> Iterable[Panel]:
     """Of each photo and kind of change: the changed pictures, and how far an early and a late layer move."""
     network = session.network
     early = next(iter(network.convolution_paths()), network.paths[0])
-    late = session.layer_or(network.features_path)
+    late = session.layer_or(lambda: _late_vector(network))
     for place, (photo, class_index) in enumerate(zip(session.photos, session.class_indices, strict=True)):
         session.say(f"Invariance: {photo.name}")
         image, label = session.images[place], session.label(int(class_index))
@@ -191,6 +191,12 @@ def panels(session: InspectionSession) -> Iterable[Panel]:
                 input_pixels=photo.pixels,
                 curves=tuple(Curve(name, amounts, values) for name, values in curves.items()),
             )
+
+
+def _late_vector(network: InspectedNetwork) -> str:
+    """The picture's code; the scores where that is a map, which moves with the picture whatever it knows."""
+    path = network.features_path()
+    return path if len(network.shape_of(path)) == 1 else SCORES
 
 
 def _strip(network: InspectedNetwork, image: np.ndarray, kind: str, amounts: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ def occlusion(
     *,
     window: int | None = None,
     stride: int | None = None,
-    fill: str = "gray",
+    fill: str | np.ndarray = "gray",
     seed: int = 0,
 ) -> np.ndarray:
     """By how much the objective falls while a pixel is hidden: the mean over all squares that hide it.
@@ -94,7 +94,8 @@ def occlusion(
         objective: What is explained; one number per picture.
         window: Side of the hidden square in pixels; None takes a seventh of the shorter side.
         stride: Pixels from one square to the next; None takes a quarter of the window.
-        fill: What hides: "gray" (the mean colour of photos), "black", "noise" or "blur".
+        fill: What hides: "gray" (the mean colour of photos), "black", "noise" or "blur"; or a prepared colour or
+            picture.
         seed: Of the noise.
     Input shape: `(batch, height, width, channels)`.
     Output shape: `(batch, height, width)`, float32, signed: positive where hiding lowers the objective.
@@ -118,7 +119,7 @@ def occlude(
     path: str | None = None,
     window: int | None = None,
     stride: int | None = None,
-    fill: str = "gray",
+    fill: str | np.ndarray = "gray",
     seed: int = 0,
     reuse: bool = True,
 ) -> Occlusion:
@@ -234,7 +235,9 @@ def fill_pixels(pixels: np.ndarray, fill: str, seed: int) -> np.ndarray:
     raise ValueError(f"`fill` must be one of {FILLS}. Received: fill={fill!r}.")
 
 
-def _replacement(network: InspectedNetwork, image: np.ndarray, fill: str, seed: int) -> np.ndarray:
+def _replacement(network: InspectedNetwork, image: np.ndarray, fill: str | np.ndarray, seed: int) -> np.ndarray:
+    if not isinstance(fill, str):
+        return np.broadcast_to(np.asarray(fill, np.float32), image.shape)
     if fill == "blur":  # The way to pixels and back would round and clip what is no photo.
         return deletion.blurred_picture(image)
     return input_space.prepare(network.image_spec, fill_pixels(np.zeros((*image.shape[:2], 3)), fill, seed))

@@ -23,6 +23,7 @@ import dataclasses
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -224,6 +225,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="how often each side has its turn (default: 5)")
     parser.add_argument("--steps", type=int, default=64, help="of activation maximisation (default: 64)")
     arguments = parser.parse_args()
+    import keras
+
+    keras.utils.disable_interactive_logging()  # tf-explain's predictions would draw progress bars, which takes time.
+    warnings.filterwarnings("ignore", message="The structure of `inputs` doesn't match")
     subject = subject_of(arguments.architecture)
     print(f"{side_by_side.machine()}; {arguments.architecture}, {SIZE} pixels; median of {arguments.rounds} rounds")
     print(f"{'':26}{'theirs':>10}{'ours':>10}{'ratio':>8}{'goal':>7}")

@@ -221,6 +221,10 @@ def test_what_hides_can_be_chosen(linear):
             expected = (weights[:, :11, :, 0] * (image - replacement)[:, :11]).sum()
             np.testing.assert_allclose(found.whole_score - found.scores[0, 0], expected, atol=1e-4)
     assert occlusion.fill_pixels(np.full((20, 20, 3), 33.0), "blur", 0) == pytest.approx(33.0)
+    colour = np.array([1.0, -2.0, 0.5], np.float32)
+    found = occlusion.occlude(network, image, 0, path="", window=11, stride=11, fill=colour)
+    expected = (weights[:, :11, :, 0] * (image - colour)[:, :11]).sum()
+    np.testing.assert_allclose(found.whole_score - found.scores[0, 0], expected, atol=1e-4)
 
 
 class Served:
