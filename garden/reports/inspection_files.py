@@ -110,6 +110,8 @@ class InspectionWriter:
             if self._summaries is not None:
                 self._summaries.finish()
             self._publish()
+            if self._summaries is not None:
+                self._summaries.replace_older()
             undo.pop_all()
 
     def add(self, panel: Panel) -> None:

@@ -80,7 +80,7 @@ class SummaryWriter:
             tf.summary.graph(graph)
 
     def finish(self) -> None:
-        """Write what is about all panels, and take away what an earlier inspection wrote."""
+        """Write what is about all panels, and close the file."""
         with self._writer.as_default():
             if self._graded:
                 tf.summary.text("grades", _grade_table(self._graded), step=0)
@@ -89,6 +89,9 @@ class SummaryWriter:
         self._writer.close()
         if self._embedding is not None:
             projector.write_embedding(self._directory, self._embedding)
+
+    def replace_older(self) -> None:
+        """Take away what an earlier inspection wrote, now that all of this one is in its place."""
         for path in self._older:
             path.unlink(missing_ok=True)
 

@@ -181,8 +181,9 @@ def test_what_fails_at_the_end_leaves_nothing_either(tmp_path, monkeypatch):
     def full(*_):
         raise OSError("No space left on device")
 
-    write(tmp_path, make_panel())
+    write(tmp_path, make_panel(), log_directory=tmp_path / "inspection")
     before = files_in(tmp_path)
+    assert len(before) == 5
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left on device"):
         write(tmp_path, make_panel(image="dog"), log_directory=tmp_path / "inspection")
