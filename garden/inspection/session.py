@@ -28,7 +28,11 @@ class Photo:
 
 
 class Gallery(Protocol):
-    """Many pictures, read when they are asked for."""
+    """Many pictures, read when they are asked for.
+
+    It may also have `groups`, the class folder of each picture ("" for none): where the network does not know all
+    labels, methods that compare classes compare these, or else the folders that names begin with.
+    """
 
     names: Sequence[str]
     """Of each picture, unique."""
