@@ -237,7 +237,7 @@ def main() -> int:
         comparison = COMPARISONS[name](subject, arguments)
         agreement = comparison.agreement(comparison.ours(), comparison.theirs())
         seconds = side_by_side.medians(
-            {"ours": comparison.ours, "theirs": comparison.theirs}, rounds=arguments.rounds, warm_up=1
+            {"ours": comparison.ours, "theirs": comparison.theirs}, rounds=arguments.rounds, warm_up=0
         )
         ratio = seconds["theirs"] / seconds["ours"]
         missed |= ratio < GOALS[name]

@@ -109,3 +109,31 @@ def test_a_picture_is_its_pixels(spec):
 
     pixels = np.random.default_rng(0).integers(0, 256, (3, 2, 2, 3)).astype(np.uint8)
     np.testing.assert_array_equal(rendering.picture(spec, input_space.prepare(spec, pixels)), pixels)
+
+
+def test_regions_have_a_colour_each_and_a_legend_by_area():
+    indices = np.zeros((10, 40), int)
+    indices[:, 10:] = 7
+    indices[:2, :5] = 3
+    pixels = rendering.regions(np.zeros((10, 40, 3), np.uint8), indices, {0: "ant", 3: "cat", 7: "bee"}, opacity=1.0)
+    # The largest area has the first colour.
+    for place, (row, column) in enumerate([(5, 20), (5, 2), (0, 0)]):
+        assert "#{:02X}{:02X}{:02X}".format(*pixels[row, column]) == rendering.class_colour(place)
+    assert pixels.shape[1] == 40
+    lines = (len(pixels) - 10) // 3
+    assert len(pixels) == 10 + 3 * lines
+    for place in range(3):
+        swatch = pixels[10 + place * lines + lines // 2, 8]
+        assert "#{:02X}{:02X}{:02X}".format(*swatch) == rendering.class_colour(place)
+
+
+def test_more_regions_than_colours_share_gray():
+    count = len(rendering.CLASS_COLOURS) + 3
+    indices = np.repeat(np.arange(count), np.arange(count, 0, -1))[None]
+    pixels = rendering.regions(
+        np.zeros((1, indices.size, 3), np.uint8), indices, {index: str(index) for index in range(count)}, opacity=1.0
+    )
+    found = {"#{:02X}{:02X}{:02X}".format(*colour) for colour in pixels[0]}
+    assert found == {*rendering.CLASS_COLOURS, rendering.NEUTRAL}
+    one_line = len(rendering.regions(np.zeros((1, 9, 3), np.uint8), np.zeros((1, 9), int), {0: "one"})) - 1
+    assert len(pixels) - 1 == one_line * (len(rendering.CLASS_COLOURS) + 1)
