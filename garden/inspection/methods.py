@@ -5,6 +5,7 @@ from __future__ import annotations
 from garden.inspection import (
     activation_maximization,
     adversarial_panels,
+    cascade_panels,
     class_model,
     class_selectivity,
     code_inversion,
@@ -115,6 +116,16 @@ _ALL = (
         about="How far an early and a late layer move, and the class's probability with them, while the picture is "
         "shifted, scaled or turned.",
         panels=invariance.panels,
+        needs=frozenset({PHOTOS, CLASSES}),
+    ),
+    Method(
+        name="randomisation",
+        title="Sanity check",
+        group="network",
+        source="Adebayo et al., 2018, https://arxiv.org/abs/1810.03292",
+        about="What becomes of maps while the network's weights are made random, layer by layer: a map that stays does "
+        "not show what was learned.",
+        panels=cascade_panels.panels,
         needs=frozenset({PHOTOS, CLASSES}),
     ),
     Method(

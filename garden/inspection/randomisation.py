@@ -70,6 +70,8 @@ def cascade(
     random = RandomNetwork(network, seed=seed)
     for level in levels:
         random.randomise(level)
+        if found and found[-1].layers == random.layers:  # A shallow network has fewer levels than are asked for.
+            continue
         maps = attribute(random.network, images, objective)
         pairs = list(zip(original, maps, strict=True))
         found.append(

@@ -52,6 +52,7 @@ MACHINERY = {
     "panel": "a type",
     "parametrization": "what that loop changes: pixels or a spectrum",
     "picture_transforms": "what it does to pictures between steps",
+    "randomisation": "the check behind every grade; cascade_panels shows it",
     "receptive_field": "what a position can see; receptive_field_panels shows it",
     "relu_rules": "ways back through a ReLU",
     "rendering": "colours",
