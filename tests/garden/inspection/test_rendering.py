@@ -137,3 +137,23 @@ def test_more_regions_than_colours_share_gray():
     assert found == {*rendering.CLASS_COLOURS, rendering.NEUTRAL}
     one_line = len(rendering.regions(np.zeros((1, 9, 3), np.uint8), np.zeros((1, 9), int), {0: "one"})) - 1
     assert len(pixels) - 1 == one_line * (len(rendering.CLASS_COLOURS) + 1)
+
+
+def test_a_frame_covers_the_outermost_pixels_only():
+    tile = np.full((6, 7, 3), 50, np.uint8)
+    framed = rendering.framed(tile, "#0A6432", width=2)
+    inside = np.zeros((6, 7), bool)
+    inside[2:-2, 2:-2] = True
+    assert (framed[inside] == 50).all() and (framed[~inside] == [10, 100, 50]).all()
+    assert (tile == 50).all(), "the tile itself is left as it is"
+
+
+def test_an_outline_is_the_masks_border_and_the_rest_is_darker():
+    mask = np.zeros((7, 9), bool)
+    mask[1:6, 2:7] = True
+    outlined = rendering.outlined(np.full((7, 9, 3), 90, np.uint8), mask)
+    inner = np.zeros_like(mask)
+    inner[2:5, 3:6] = True
+    assert (outlined[inner] == 90).all() and (outlined[mask & ~inner] == 255).all() and (outlined[~mask] == 30).all()
+    # A mask that reaches the picture's edge has no border there.
+    assert (rendering.outlined(np.full((4, 4, 3), 90, np.uint8), np.ones((4, 4), bool)) == 90).all()
