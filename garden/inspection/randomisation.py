@@ -66,7 +66,7 @@ def cascade(
     Input shape: `(batch, height, width, channels)`.
     """
     original = attribute(network, images, objective)
-    found = []
+    found: list[Level] = []
     random = RandomNetwork(network, seed=seed)
     for level in levels:
         random.randomise(level)
