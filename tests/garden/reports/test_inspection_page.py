@@ -165,6 +165,34 @@ def test_selectors_and_keys_choose_and_the_address_follows(report, chromium):
     assert chromium.problems == []
 
 
+def test_another_value_keeps_as_much_of_the_rest_as_there_is(report, chromium):
+    chromium.open(report.as_uri())
+    places = chromium.evaluate(
+        """(() => {
+            const entry = (image, layer, unit) => ({image, layer, unit});
+            const entries = [entry("cat", "a", "1"), entry("cat", "b", "1"), entry("cat", "b", "2"),
+                             entry("dog", "a", "1"), entry("dog", "b", "1"), entry("dog", "b", "2"),
+                             entry("owl", "c", "2")];
+            const choice = new GardenSelectors.Choice(entries, ["image", "layer", "unit"]);
+            choice.show(entries[2]);
+            const seen = [];
+            for (const image of ["dog", "owl", "cat", "none"]) {
+                choice.choose("image", image);
+                seen.push(choice.address());
+            }
+            choice.move("image", -1);
+            return [...seen, choice.address()];
+        })()"""
+    )
+    assert places == [
+        "image=dog&layer=b&unit=2",
+        "image=owl&layer=c&unit=2",
+        "image=cat&layer=b&unit=2",
+        "image=cat&layer=b&unit=2",
+        "image=owl&layer=c&unit=2",
+    ]
+
+
 @pytest.mark.parametrize(("across", "down", "x", "y"), [(0.5, 0.25, 32, 16), (0.99, 0.99, 63, 63)])
 def test_pointing_reads_the_value(report, chromium, across, down, x, y):
     chromium.open(report.as_uri() + "#image=cat&method=saliency&unit=class+tabby")
