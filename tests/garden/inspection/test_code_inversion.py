@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
+from garden import architectures
 from garden.errors import InspectionError
 from garden.image_spec import ImageSpec
 from garden.inspection import SCORES, InspectedNetwork, InspectionSession, Photo, input_space, picture_transforms
@@ -181,3 +182,13 @@ def test_panels_are_a_strip_of_layers_or_the_one_asked_for(network, images):
     assert only.layer == "conv2"
     (early,) = panels(InspectionSession(network, photos[1:], layer="conv2", steps=0))
     assert early.note == "The search ended far from the code of conv2: what is missing there may survive yet."
+
+
+@pytest.mark.slow
+def test_the_codes_of_a_real_network_are_met(pretrained, photo):
+    """SqueezeNet's convolutions within 0.1 of a photo's code, its class scores within 0.3."""
+    spec = architectures.get("squeezenet1_1").image_spec
+    real = InspectedNetwork(pretrained("squeezenet1_1"), spec)
+    images = spec.prepare(tf.constant(photo("chelsea.png")))[None].numpy()
+    for path, most in [("conv1_relu", 0.1), ("fire5_concat", 0.1), ("fire9_concat", 0.1), (SCORES, 0.3)]:
+        assert code_inversion(real, images, path).errors[0] < most, path
