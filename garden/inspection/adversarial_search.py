@@ -17,6 +17,7 @@ from garden.inspection.inspected_network import SCORES, InspectedNetwork
 def ddn(network: InspectedNetwork, shape: tuple[int, ...]) -> Any:
     pictures, scalar = tf.TensorSpec((None, *shape), tf.float32), tf.TensorSpec((), tf.float32)
     flag, count = tf.TensorSpec((), tf.bool), tf.TensorSpec((), tf.int32)
+    slope_of = _slope_of(network)
 
     @tf.function(
         autograph=False,
@@ -24,34 +25,40 @@ def ddn(network: InspectedNetwork, shape: tuple[int, ...]) -> Any:
     )
     def search(x: Any, classes: Any, targeted: Any, steps: Any, radius: Any, gamma: Any, rounded: Any) -> Any:
         # What is farther than this lies outside the box on every way.
-        farthest = _lengths(tf.maximum(x, 1.0 - x))
+        farthest = tf.sqrt(_dot(*[tf.maximum(x, 1.0 - x)] * 2))
 
-        def step(i: Any, change: Any, reach: Any, best: Any, shortest: Any) -> Any:
-            logits, slope = _slope(network, x + change, classes, targeted)
+        def step(i: Any, moved: Any, reach: Any, best: Any, shortest: Any) -> Any:
+            logits, slope = slope_of(moved, classes, targeted)
+            change = moved - x
+            squares, along = _dot(change, change), _dot(change, slope)
+            steepness = tf.maximum(tf.sqrt(_dot(slope, slope)), 1e-12)
             fooled = _fooled(logits, classes, targeted)
-            length = _lengths(change)
+            length = tf.sqrt(squares)
             better = fooled & (length <= shortest)
-            best = tf.where(_wide(better), change, best)
+            best = tf.where(_wide(better), moved, best)
             shortest = tf.where(better, length, shortest)
             share = tf.cast(i, tf.float32) / tf.cast(steps, tf.float32)
             size = 0.01 + 0.99 * (1.0 + tf.cos(math.pi * share)) / 2.0
-            change -= size * slope / tf.maximum(_wide(_lengths(slope)), 1e-12)
             reach = tf.minimum(reach * tf.where(fooled, 1.0 - gamma, 1.0 + gamma), farthest)
-            change *= _wide(reach / tf.maximum(_lengths(change), 1e-12))
-            moved = tf.clip_by_value(x + change, 0.0, 1.0)
-            moved = tf.where(rounded, tf.round(moved * 255.0) / 255.0, moved)
-            return i + 1, moved - x, reach, best, shortest
+            # A step of `size` down the slope, then onto the sphere. Its length comes from the three products, so that
+            # the pictures are walked through as seldom as can be.
+            walked = tf.sqrt(tf.maximum(squares - 2.0 * size * along / steepness + size**2, 1e-24))
+            onto = reach / walked
+            moved = x + _wide(onto) * change - _wide(onto * size / steepness) * slope
+            moved = tf.raw_ops.ClipByValue(t=moved, clip_value_min=0.0, clip_value_max=1.0)
+            moved = tf.cond(rounded, lambda: tf.round(moved * 255.0) / 255.0, lambda: moved)
+            return i + 1, moved, reach, best, shortest
 
-        nothing = tf.zeros_like(x)
-        start = (0, nothing, tf.fill(tf.shape(classes), radius), nothing, farthest)
+        start = (0, x, tf.fill(tf.shape(classes), radius), x, farthest)
         *_, best, _ = tf.while_loop(lambda i, *_: i < steps, step, start)
-        return best
+        return best - x
 
     return search
 
 
 def sign_steps(network: InspectedNetwork, shape: tuple[int, ...]) -> Any:
     pictures, scalar = tf.TensorSpec((None, *shape), tf.float32), tf.TensorSpec((), tf.float32)
+    slope_of = _slope_of(network)
     signature = [pictures, pictures, tf.TensorSpec((None,), tf.int32), tf.TensorSpec((), tf.bool), scalar, scalar]
 
     @tf.function(autograph=False, input_signature=[*signature, tf.TensorSpec((), tf.int32)])
@@ -59,7 +66,7 @@ def sign_steps(network: InspectedNetwork, shape: tuple[int, ...]) -> Any:
         low, high = tf.maximum(x - epsilon, 0.0), tf.minimum(x + epsilon, 1.0)
 
         def step(i: Any, moved: Any) -> Any:
-            _, slope = _slope(network, moved, classes, targeted)
+            _, slope = slope_of(moved, classes, targeted)
             return i + 1, tf.clip_by_value(moved - size * tf.sign(slope), low, high)
 
         return tf.while_loop(lambda i, _: i < steps, step, (0, start))[1]
@@ -117,6 +124,11 @@ def lbfgs(run: Any, x: np.ndarray, classes: np.ndarray, steps: int, bisections: 
     return best.reshape(x.shape).astype(np.float32)
 
 
+def _slope_of(network: InspectedNetwork) -> Any:
+    """`_slope` as a function of its own, which TensorFlow optimises as a whole; what stands in a loop it may not."""
+    return tf.function(lambda x, classes, targeted: _slope(network, x, classes, targeted), autograph=False)
+
+
 def _slope(network: InspectedNetwork, x: Any, classes: Any, targeted: Any) -> tuple[Any, Any]:
     """Logits, and what to walk against: the gradient of the cross-entropy of a wanted class."""
     low, high = input_space.bounds(network.image_spec)
@@ -136,8 +148,9 @@ def _fooled(logits: Any, classes: Any, targeted: Any) -> Any:
     return tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32) == classes, targeted)
 
 
-def _lengths(change: Any) -> Any:
-    return tf.sqrt(tf.reduce_sum(tf.square(change), axis=(1, 2, 3)))
+def _dot(a: Any, b: Any) -> Any:
+    """Scalar product of each picture of `a` with that of `b`."""
+    return tf.reduce_sum(a * b, axis=(1, 2, 3))
 
 
 def _wide(numbers: Any) -> Any:
