@@ -83,10 +83,12 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
 def strongest_channels(outputs: np.ndarray, count: int) -> np.ndarray:
     """The channels with the largest single activation in one picture, strongest first.
 
+    Of equal ones, such as those that a ReLU6 holds at 6, the channel with the larger sum is first.
+
     Input shape: `(…, channels)`.
     """
-    largest = outputs.reshape(-1, outputs.shape[-1]).max(axis=0)
-    return np.argsort(-largest, kind="stable")[:count]
+    places = outputs.reshape(-1, outputs.shape[-1])
+    return np.lexsort((-places.sum(axis=0), -places.max(axis=0)))[:count]
 
 
 def _units(session: InspectionSession, path: str) -> Iterator[Panel]:

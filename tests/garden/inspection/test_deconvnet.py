@@ -168,3 +168,8 @@ def test_a_unit_that_does_not_exist_is_refused(network, images):
     sentence = "There is no channel 8 in 'relu2': there are 8, counted from 0. Choose one within 0..7."
     with pytest.raises(InspectionError, match=f"^{re.escape(sentence)}$"):
         deconvnet.deconvnet(network, images, "relu2", 8)
+
+
+def test_of_channels_that_are_equally_strong_the_one_that_is_strong_in_more_places_is_first():
+    outputs = np.array([[[6.0, 1.0, 6.0, 5.0], [0.0, 1.0, 2.0, 5.0]]])
+    assert deconvnet.strongest_channels(outputs, 3).tolist() == [2, 0, 3]
