@@ -51,6 +51,7 @@ def ddn(
     steps: int = 100,
     radius: float = 1.0,
     gamma: float = 0.05,
+    saved: bool = True,
     batch_size: int = 8,
 ) -> AdversarialExamples:
     """The smallest change that makes the network say another class, by decoupled direction and norm.
@@ -69,6 +70,8 @@ def ddn(
         steps: Each is one pass forth and back. The sphere reaches `radius·(1 + gamma)^steps` at most.
         radius: Of the first sphere, where black to white is 1.
         gamma: Share by which the sphere shrinks and grows.
+        saved: Whether `pixels` are made to fool the network where rounding would undo it, which may take as long
+            again.
         batch_size: Pictures at once.
     Input shape: `(pictures, height, width, channels)`.
     Raises: InspectionError, if there is no such class; ValueError, if an option is not positive.
@@ -81,7 +84,7 @@ def ddn(
         found = run(x, classes, targeted, steps, radius, gamma, rounded)
         return np.asarray(found)
 
-    return _attacked(network, images, classes, targeted, search, batch_size, searches_rounded=True)
+    return _attacked(network, images, classes, targeted, search, batch_size, saved=saved, searches_rounded=True)
 
 
 def box_constrained_lbfgs(
@@ -196,6 +199,7 @@ def _attacked(
     search: Callable[..., np.ndarray],
     batch_size: int,
     *,
+    saved: bool = True,
     searches_rounded: bool = False,
 ) -> AdversarialExamples:
     """Searches, in batches, and asks the network again of what was found, before and after rounding to 8 bits."""
@@ -230,12 +234,12 @@ def _attacked(
         good = falls(input_space.prepare(network.image_spec, candidates), classes[which])
         pixels[which[good]], success_8bit[which[good]] = candidates[good], True
 
-    for margin in _MARGINS:
+    for margin in _MARGINS if saved else _MARGINS[:1]:
         (left,) = np.nonzero(success & ~success_8bit)
         if len(left):
             settle(left, x[left] + (1.0 + margin) * change[left])
     (left,) = np.nonzero(success & ~success_8bit)
-    if len(left) and searches_rounded:
+    if len(left) and saved and searches_rounded:
         settle(left, x[left] + searched(left, rounded=True))
 
     moved = attacked - images

@@ -107,6 +107,9 @@ def test_a_change_below_half_a_step_is_made_to_survive_rounding(make_linear):
     moved = (found.pixels.astype(float) - 128)[..., ::-1]
     assert found.l2_8bit[0] == pytest.approx(np.linalg.norm(moved), rel=1e-4)
     assert found.l2_8bit[0] > found.l2_pixels[0]
+    unsaved = ddn(network, gray(), 1, steps=200, saved=False)
+    assert unsaved.success[0] and not unsaved.success_8bit[0] and np.isnan(unsaved.l2_8bit[0])
+    assert (unsaved.pixels == 128).all()
 
 
 def test_pictures_stay_within_what_pixels_can_be(linear):
