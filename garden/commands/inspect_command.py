@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
-from collections.abc import Iterable, Sequence
+import errno
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,16 +115,40 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list_layers:
         print("\n".join(_layer_lines(source.network)))
         return 0
-    if arguments.served is None:
-        return _inspect(arguments, source, methods, explicit, None)
-    from garden.grpc_client import PredictClient
-    from garden.inspection_inputs.served import ServedClassifier
+    with _out_of_resources():
+        if arguments.served is None:
+            return _inspect(arguments, source, methods, explicit, None)
+        from garden.grpc_client import PredictClient
+        from garden.inspection_inputs.served import ServedClassifier
 
-    with PredictClient(arguments.served) as client:
-        classifier = ServedClassifier(
-            client, arguments.model or source.title, source.network.image_spec, source.network.num_classes
-        )
-        return _inspect(arguments, source, methods, explicit, classifier)
+        with PredictClient(arguments.served) as client:
+            classifier = ServedClassifier(
+                client, arguments.model or source.title, source.network.image_spec, source.network.num_classes
+            )
+            return _inspect(arguments, source, methods, explicit, classifier)
+
+
+@contextlib.contextmanager
+def _out_of_resources() -> Iterator[None]:
+    """Turn memory, disk and places that cannot be written into one sentence; nothing half written is left."""
+    import tensorflow as tf
+
+    from garden.errors import ResourceError, RunError
+
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise ResourceError(
+            "Memory ran out while inspecting; nothing was written. Ask for fewer methods at once with --method, or for "
+            "fewer pictures."
+        ) from error
+    except OSError as error:
+        place = error.filename or "the output"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceError(
+                f"The disk is full while writing {place}; nothing was written. Free some space first."
+            ) from error
+        raise RunError(f"{place} cannot be written ({error.strerror}). Name another place with --output.") from error
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -165,6 +191,9 @@ def _inspect(
                     writer.add(panel)
             except InspectionError as error:
                 refused.append(f"{method.name}: {error}")
+        if source.directory is None and writer.panels_written:
+            # Fine-tuning has written that of a run.
+            writer.add_network(source.network.model)
         if embedding := session.cache.get("embedding"):
             writer.add_embedding(embedding)
         if not writer.panels_written:

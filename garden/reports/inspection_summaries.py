@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from pathlib import Path
@@ -34,7 +35,7 @@ class SummaryWriter:
 
     def __init__(self, directory: Path) -> None:
         self._directory = Path(directory)
-        self._made = not self._directory.exists()
+        self._made = [path for path in (self._directory, *self._directory.parents) if not path.exists()]
         self._older = event_files.event_files(self._directory, topic=TOPIC)
         event_files.wait_for_later_name(self._directory, topic=TOPIC)
         self._writer = tf.summary.create_file_writer(str(self._directory), filename_suffix=f".{TOPIC}.v2")
@@ -100,8 +101,10 @@ class SummaryWriter:
         self._writer.close()
         for path in set(event_files.event_files(self._directory, topic=TOPIC)) - set(self._older):
             path.unlink(missing_ok=True)
-        if self._made and self._directory.is_dir() and not any(self._directory.iterdir()):
-            self._directory.rmdir()
+        for path in self._made:
+            # Not empty: somebody else has written there meanwhile.
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
     def _write_input(self, panel: Panel) -> None:
         if panel.input_pixels is None or not panel.image:

@@ -82,9 +82,9 @@ class FilterWatch:
                 first = _read(self._files()[min(self._files())])
                 self._directions = evolution.colour_directions(first["filters"])
             sheet = evolution.filters_sheet(snapshot["filters"], directions=self._directions)
-            sheets[f"filters/{self.evolution.filters_path}"] = sheet
+            sheets[f"garden/filters/{self.evolution.filters_path}"] = sheet
         if "units" in snapshot:
-            sheets[f"top patches/{self.evolution.patches_path}"] = self.evolution.patches_sheet(snapshot)
+            sheets[f"garden/top_patches/{self.evolution.patches_path}"] = self.evolution.patches_sheet(snapshot)
         self._writer.pictures(sheets, phase=phase, step=epoch)
 
     def finish(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from garden.commands import inspect_command
-from garden.errors import InspectionError, RemoteError, UsageError
+from garden.errors import InspectionError, RemoteError, ResourceError, RunError, UsageError
 
 
 def inspect(*words: str | Path) -> int:
@@ -145,3 +146,35 @@ def test_server_that_answers_otherwise_is_told(
 def test_no_server_is_told(run_directory: Path, photo: Path) -> None:
     with pytest.raises(RemoteError, match="No server answers at localhost:1 "):
         inspect(run_directory, photo, "--served", "localhost:1", "--model", "colours")
+
+
+def test_memory_and_disk_that_run_out_are_one_sentence(
+    run_directory: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    from garden.inspection import methods
+
+    def fail(error: BaseException) -> None:
+        def panels(session: Any) -> Any:
+            raise error
+
+        broken = dataclasses.replace(methods.METHODS["saliency"], panels=panels)
+        monkeypatch.setitem(methods.METHODS, "saliency", broken)
+
+    fail(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))
+    with pytest.raises(ResourceError, match=r"Memory ran out while inspecting; nothing was written\. Ask for fewer"):
+        inspect(run_directory, photo, "--method", "saliency")
+    fail(OSError(errno.ENOSPC, "No space left on device", "map.npz"))
+    with pytest.raises(ResourceError, match=r"The disk is full while writing map\.npz; nothing was written\. Free"):
+        inspect(run_directory, photo, "--method", "saliency")
+    assert not (run_directory / "inspection").exists()
+    assert not (run_directory / "tensorboard").exists()
+
+
+def test_output_that_cannot_be_written_is_told(run_directory: Path, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(
+        RunError, match=r"file.* cannot be written \(Not a directory\)\. Name another place with --output"
+    ):
+        inspect(run_directory, photo, "--method", "saliency", "--output", tmp_path / "file" / "look")

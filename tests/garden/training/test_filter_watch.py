@@ -86,7 +86,7 @@ def test_each_epoch_is_a_frame_and_a_picture_in_tensorboard(make_watch, network,
         # Pillow joins frames that are equal: the last epoch and what is kept differ in their title.
         assert film.n_frames == 4
     assert tags_and_steps(tmp_path / "tensorboard" / "late") == [
-        (tag, step) for tag in ("filters/late", "top patches/late") for step in (2, 3, 4)
+        (tag, step) for tag in ("garden/filters/late", "garden/top_patches/late") for step in (2, 3, 4)
     ]
 
 
@@ -158,7 +158,7 @@ def test_a_watched_run_that_was_stopped_ends_as_one_that_was_neither(make_config
         assert (whole["filters"][0] != whole["filters"][3]).any(), "the watched layer trains"
     for run in ("whole", "stopped"):
         steps = tags_and_steps(tmp_path / run / "tensorboard" / "late")
-        pictures = [step for tag, step in steps if tag.startswith("filters/")]
+        pictures = [step for tag, step in steps if tag.startswith("garden/filters/")]
         assert pictures == [1, 2, 3, 4]
         trained = TrainedModel.load(tmp_path / run)
         for mine, theirs in zip(trained.network.weights, plain.network.weights, strict=True):
