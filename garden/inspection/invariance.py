@@ -180,7 +180,8 @@ def panels(session: InspectionSession) -> Iterable[Panel]:
                 values={
                     "amount": amounts,
                     "probability": probability,
-                    **{f"distance of {path}": values for path, values in found.distances.items()},
+                    "early distance": found.distances[early],
+                    "late distance": found.distances[late],
                 },
                 caption=(
                     f"{kind.capitalize()} from {_amount(kind, amounts[0])} to {_amount(kind, amounts[-1])}: "

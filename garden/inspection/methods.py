@@ -111,7 +111,7 @@ _ALL = (
     Method(
         name="invariance",
         title="Invariance",
-        group="attribution",
+        group="network",
         source="Zeiler and Fergus, 2013, https://arxiv.org/abs/1311.2901",
         about="How far an early and a late layer move, and the class's probability with them, while the picture is "
         "shifted, scaled or turned.",
