@@ -125,8 +125,15 @@ def lbfgs(run: Any, x: np.ndarray, classes: np.ndarray, steps: int, bisections: 
 
 
 def _slope_of(network: InspectedNetwork) -> Any:
-    """`_slope` as a function of its own, which TensorFlow optimises as a whole; what stands in a loop it may not."""
-    return tf.function(lambda x, classes, targeted: _slope(network, x, classes, targeted), autograph=False)
+    """`_slope` as a function of its own: TensorFlow optimises what stands in the body of a loop by chance only.
+
+    Inlined, a step takes far longer in many processes and not in others.
+    """
+    return tf.function(
+        lambda x, classes, targeted: _slope(network, x, classes, targeted),
+        autograph=False,
+        experimental_attributes={"_noinline": True},
+    )
 
 
 def _slope(network: InspectedNetwork, x: Any, classes: Any, targeted: Any) -> tuple[Any, Any]:
