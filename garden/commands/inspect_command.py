@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import errno
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from garden.inspection import InspectedNetwork, InspectionSession, Method
+    from garden.inspection import InspectionSession, Method
     from garden.inspection_inputs.networks import NetworkSource
     from garden.inspection_inputs.pictures import PictureGallery
     from garden.inspection_inputs.served import ServedClassifier
@@ -34,8 +31,6 @@ example:
 """
 
 INPUT_RANGES = ("0..255", "0..1", "-1..1", "imagenet", "caffe")
-# What of the server's scores and the inspected network's may differ by: other hardware rounds otherwise.
-SERVED_TOLERANCE = 1e-4
 MAXIMUM_PHOTOS = 8
 PHOTOS_OF_A_RUN = 4
 
@@ -96,14 +91,16 @@ def run(arguments: argparse.Namespace) -> int:
     from garden.errors import UsageError
 
     _check(arguments)
+    from garden.commands import inspection_choices, inspection_lines
+
     if arguments.list_methods:
-        print("\n".join(_method_lines()))
+        print("\n".join(inspection_lines.method_lines()))
         return 0
     if arguments.network is None:
         raise UsageError("There is no NETWORK to look into. Name a run, an architecture, or a .keras file.")
     from garden.inspection_inputs import networks
 
-    methods, explicit = _chosen_methods(arguments.method)
+    methods, explicit = inspection_choices.chosen_methods(arguments.method)
     source = networks.open_network(
         arguments.network,
         weights=arguments.weights,
@@ -113,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
         output=arguments.score_output,
     )
     if arguments.list_layers:
-        print("\n".join(_layer_lines(source.network)))
+        print("\n".join(inspection_lines.layer_lines(source.network)))
         return 0
     with _out_of_resources():
         if arguments.served is None:
@@ -170,14 +167,17 @@ def _inspect(
     classifier: ServedClassifier | None,
 ) -> int:
     from garden import progress
+    from garden.commands import inspection_choices, inspection_lines
     from garden.errors import InspectionError
     from garden.inspection import METHODS
     from garden.reports import inspection_files
 
     session = _session(arguments, source, classifier)
     if classifier is not None:
-        print(_compare(session, source, classifier))
-    runnable, left_out = _applicable(methods, session)
+        from garden.inspection_inputs import served_comparison
+
+        print(served_comparison.compare(session, source, classifier))
+    runnable, left_out = inspection_choices.applicable(methods, session)
     output = arguments.output or _default_output(source)
     logs = output if arguments.output or source.directory is None else source.directory / "tensorboard"
     refused: list[str] = []
@@ -200,7 +200,7 @@ def _inspect(
             raise InspectionError(" ".join(refused + left_out) or "No method made a picture. Choose others.")
     for line in refused + (left_out if explicit else []):
         progress.say(line)
-    print("\n".join(_closing_lines(writer.report_path, writer.panels_written, logs)))
+    print("\n".join(inspection_lines.closing_lines(writer.report_path, writer.panels_written, logs)))
     return 1 if explicit and refused else 0
 
 
@@ -208,11 +208,12 @@ def _session(
     arguments: argparse.Namespace, source: NetworkSource, classifier: ServedClassifier | None
 ) -> InspectionSession:
     from garden import progress
+    from garden.commands import inspection_choices
     from garden.errors import UsageError
     from garden.inspection import InspectionSession
     from garden.inspection_inputs import pictures
 
-    network = source.network
+    network, name = source.network, arguments.class_name
     paths = list(_image_paths(arguments.images))
     if arguments.images and not paths:
         raise UsageError(
@@ -229,13 +230,14 @@ def _session(
         network,
         pictures.read_photos(paths, network.image_spec),
         gallery=_gallery(arguments, source),
-        class_index=None if arguments.class_name is None else _class_index(arguments.class_name, network),
+        class_index=None if name is None else inspection_choices.class_index(name, network),
         layer=arguments.layer,
-        channels=None if arguments.channels is None else _channels(arguments.channels),
+        channels=None if arguments.channels is None else inspection_choices.channels(arguments.channels),
         steps=arguments.steps,
         seed=arguments.seed,
         classifier=classifier,
-        say=progress.say,
+        # Below the line that names the method.
+        say=lambda line: progress.say(f"    {line}"),
     )
 
 
@@ -260,155 +262,5 @@ def _gallery(arguments: argparse.Namespace, source: NetworkSource) -> PictureGal
     return None
 
 
-def _class_index(text: str, network: InspectedNetwork) -> int:
-    from garden.errors import UsageError
-
-    labels = network.labels or ()
-    if text in labels:
-        return labels.index(text)
-    if text.isdecimal() and int(text) < network.num_classes:
-        return int(text)
-    folded = [index for index, label in enumerate(labels) if label.casefold() == text.casefold()]
-    if len(folded) == 1:
-        return folded[0]
-    close = (
-        difflib.get_close_matches(text, labels, n=3, cutoff=0.5)
-        or [label for label in labels if text.casefold() in label.casefold()][:3]
-    )
-    hint = f" Did you mean {' or '.join(repr(label) for label in close)}?" if close else ""
-    raise UsageError(
-        f"The network knows no class {text!r}; a class is one of its labels, or a number within "
-        f"0..{network.num_classes - 1}.{hint}"
-    )
-
-
-def _channels(text: str) -> tuple[int, ...]:
-    from garden.errors import UsageError
-
-    try:
-        channels = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        channels = (-1,)
-    if min(channels) < 0:
-        raise UsageError(f"--channels takes numbers from 0 on, such as --channels 3,17. Received: {text!r}.")
-    return channels
-
-
-def _chosen_methods(names: Sequence[str] | None) -> tuple[list[Method], bool]:
-    """The methods that are named, in the catalogue's order, and whether they were named one by one."""
-    from garden.errors import UsageError
-    from garden.inspection import METHODS
-
-    if not names:
-        return [method for method in METHODS.values() if not method.slow], False
-    wanted: set[str] = set()
-    explicit = False
-    groups = {method.group for method in METHODS.values()}
-    for name in (part.strip() for text in names for part in text.split(",")):
-        if name == "all":
-            wanted |= set(METHODS)
-        elif name in groups:
-            wanted |= {method.name for method in METHODS.values() if method.group == name}
-        elif name.replace("-", "_") in METHODS:
-            wanted.add(name.replace("-", "_"))
-            explicit = True
-        else:
-            close = difflib.get_close_matches(name.replace("-", "_"), METHODS, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            raise UsageError(f"There is no method {name!r}.{hint} `garden inspect --list-methods` names all.")
-    return [method for method in METHODS.values() if method.name in wanted], explicit
-
-
-def _applicable(methods: Sequence[Method], session: InspectionSession) -> tuple[list[Method], list[str]]:
-    """Methods whose needs are met, and a line for each of the others."""
-    from garden.inspection import method as needs
-
-    runnable, left_out = [], []
-    for method in methods:
-        if needs.PHOTOS in method.needs and not session.photos:
-            left_out.append(f"{method.name} needs pictures to explain: name some after the network.")
-        elif needs.GALLERY in method.needs and session.gallery is None:
-            left_out.append(f"{method.name} needs pictures to search: name a folder with --gallery FOLDER.")
-        elif session.classifier is not None and not method.black_box:
-            left_out.append(f"{method.name} needs the network's inside, which a server does not show.")
-        else:
-            runnable.append(method)
-    return runnable, left_out
-
-
-def _compare(session: InspectionSession, source: NetworkSource, classifier: ServedClassifier) -> str:
-    """One line that the served scores are the inspected ones.
-
-    Raises: RemoteError, if they are not; UsageError, if there is no picture to compare by.
-    """
-    import numpy as np
-
-    from garden.errors import RemoteError, UsageError
-
-    if not session.photos:
-        raise UsageError("--served compares scores of pictures, but there is none. Name some after the network.")
-    served = classifier.probabilities(np.stack([photo.pixels for photo in session.photos]))
-    difference = np.abs(served - _local_scores(session, source)).max(axis=-1)
-    worst = int(difference.argmax())
-    if not difference[worst] <= SERVED_TOLERANCE:
-        raise RemoteError(
-            f"The served scores are not those of {source.title}: for {session.photos[worst].name} they differ by "
-            f"{difference[worst]:.2g}, and {SERVED_TOLERANCE:g} is rounding. What one shows says nothing about the "
-            f"other. Name the run that {classifier.name} was exported from, or export this one."
-        )
-    pictures = "1 picture" if len(session.photos) == 1 else f"{len(session.photos)} pictures"
-    return (
-        f"{classifier.name} scores {pictures} as the inspected network does "
-        f"(largest difference {difference[worst]:.1g})."
-    )
-
-
-def _local_scores(session: InspectionSession, source: NetworkSource) -> np.ndarray:
-    import numpy as np
-
-    logits = session.network.logits(session.images)
-    if source.trained is None:
-        return session.network.probabilities(logits)
-    return np.asarray(source.trained.scores_of_logits(logits))
-
-
 def _default_output(source: NetworkSource) -> Path:
     return Path(f"inspection-{source.title}") if source.directory is None else source.directory / "inspection"
-
-
-def _method_lines() -> list[str]:
-    from garden.inspection import METHODS
-
-    width = max(len(name) for name in METHODS)
-    lines: list[str] = []
-    for group in dict.fromkeys(method.group for method in METHODS.values()):
-        lines += ["", group]
-        for method in METHODS.values():
-            if method.group == group:
-                needs = (
-                    f" (needs {', '.join(sorted(method.needs - {'classes'}))})" if method.needs - {"classes"} else ""
-                )
-                slow = "; slow" if method.slow else ""
-                lines.append(f"  {method.name:<{width}}  {method.title}{needs}{slow}")
-    return lines[1:]
-
-
-def _layer_lines(network: InspectedNetwork) -> list[str]:
-    rows = [
-        (
-            path,
-            type(network.operation_of(path)).__name__,
-            "×".join("?" if n is None else str(n) for n in network.shape_of(path)),
-        )
-        for path in network.paths
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _closing_lines(report: Path, count: int, logs: Path) -> list[str]:
-    pictures = "1 picture is" if count == 1 else f"{count} pictures are"
-    return [
-        f"{pictures} in {report.parent}; open {report}.",
-        f"In TensorBoard, tab Garden: tensorboard --logdir {logs} --samples_per_plugin=images=1000",
-    ]

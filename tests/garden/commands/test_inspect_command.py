@@ -111,7 +111,11 @@ def test_lists_need_no_picture(run_directory: Path, capsys: pytest.CaptureFixtur
     assert inspect("--list-methods") == 0
     lines = capsys.readouterr().out.splitlines()
     assert "attribution" in lines
-    assert any(line.startswith("  saliency ") and "needs photos" in line for line in lines)
+    of = {line.split()[0]: line for line in lines if line.startswith("  ")}
+    assert of["saliency"].endswith("Class saliency (needs pictures)")
+    assert of["occlusion"].endswith("Occlusion (needs pictures; asks the server with --served)")
+    assert of["tsne"].endswith("(needs a folder of pictures)")
+    assert of["dissection"].endswith("Network dissection")
     assert inspect(run_directory, "--list-layers") == 0
     assert capsys.readouterr().out.splitlines() == [
         "mean    GlobalAveragePooling2D  3",
