@@ -21,6 +21,8 @@ INPUT = "(input)"
 SCORES = "(logits)"
 
 _PROBABILITIES = ("softmax", "sigmoid")
+# As functions and operations are called elsewhere.
+_OTHER_NAMES = {"softmax_v2": "softmax", "log_softmax": "softmax", "log_softmax_v2": "softmax", "logsoftmax": "softmax"}
 # After these, numbers are not squeezed into 0..1: they may be explained as they are.
 _LINEAR_ENDS = (
     keras.layers.Dense,
@@ -439,13 +441,15 @@ class InspectedNetwork:
         self.score_kind = "logits"
         self._two_sided = False
         if self.activation in _PROBABILITIES and step is not None:
-            if hasattr(operation, "kernel"):
+            if isinstance(operation, keras.layers.Dense) or hasattr(operation, "convolution_op"):
                 slot = self._linear(step)
-            else:
+            elif _is_activation_alone(operation):
                 slot = step.reads[0]
+            else:
+                self.score_kind = "output"
         elif not self._ends_linear(step):
             self.score_kind = "output"
-        if self.activation == "sigmoid":
+        if self.activation == "sigmoid" and self.score_kind == "logits":
             slot = self._both_sides(slot)
         self._score_slots.add(slot)
         new = self._new_slot()
@@ -551,12 +555,20 @@ def _activation_name(operation: Any) -> str:
     if isinstance(operation, keras.layers.Softmax):
         return "softmax"
     kind = type(operation).__name__.lower()
+    kind = _OTHER_NAMES.get(kind, kind)
     if kind in _PROBABILITIES:  # keras.ops.softmax(x) in a functional model
         return kind
     function = getattr(operation, "activation", None)
     if function is None:
         return "linear"
-    return str(getattr(function, "__name__", type(function).__name__)).lower()
+    name = str(getattr(function, "__name__", type(function).__name__)).lower()
+    return _OTHER_NAMES.get(name, name)
+
+
+def _is_activation_alone(operation: Any) -> bool:
+    """Whether an operation is but its activation: what it reads is what goes into it."""
+    is_layer = isinstance(operation, (keras.layers.Activation, keras.layers.Softmax))
+    return is_layer or not isinstance(operation, keras.layers.Layer)
 
 
 def _flat_scores(scores: Any) -> tf.Tensor:

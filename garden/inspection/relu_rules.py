@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from garden.errors import InspectionError
@@ -31,6 +32,9 @@ _OTHERS = {
     "Erfc": "GELU",
     "Expm1": "an exponential",
     "Exp": "an exponential",
+    "Softmax": "softmax",
+    "Abs": "an absolute value",
+    "SelectV2": "a choice by comparison",
     "PartitionedCall": "a compiled function",
     "StatefulPartitionedCall": "a compiled function",
 }
@@ -49,6 +53,12 @@ _OTHER_ACTIVATIONS = {
     "squareplus": "squareplus",
     "threshold": "a threshold",
 }
+
+
+# A maximum with less than this keeps a norm from being 0.
+_GUARD = 1e-3
+# What leaves numbers as they are.
+_REARRANGING = ("Reshape", "ExpandDims", "Squeeze", "Identity", "Cast", "BroadcastTo", "Transpose")
 
 
 @tf.RegisterGradient("GardenDeconvRelu")
@@ -115,8 +125,9 @@ def applied(rule: str, network_name: str, operations: Iterable[Any] = ()) -> Ite
         yield
     traced = graph.get_operations()[before:]
     for operation in traced:
-        if operation.type in _OTHERS and not _is_gate(operation):
-            raise InspectionError(_refusal(method, network_name, _OTHERS[operation.type], operation.name))
+        kind = "a maximum with a number" if _is_maximum_with_number(operation) else _OTHERS.get(operation.type)
+        if kind is not None and not _is_gate(operation):
+            raise InspectionError(_refusal(method, network_name, kind, operation.name))
     if not any(operation.type in _RELUS for operation in traced):
         raise InspectionError(
             f"{method} changes the way back through ReLUs, but none lies between the picture and what is explained "
@@ -130,6 +141,9 @@ def _check_layer(layer: Any, method: str, network_name: str) -> None:
     kind = _OTHER_ACTIVATIONS.get(name.lower().replace("_", ""))
     if kind is None and type(layer).__name__ == "ReLU" and getattr(layer, "threshold", None):
         kind = "a ReLU with a threshold"
+    # With a largest output too, Keras makes it of two ReLUs.
+    if kind is None and type(layer).__name__ == "ReLU" and getattr(layer, "negative_slope", None):
+        kind = "leaky ReLU"
     if kind is not None:
         raise InspectionError(_refusal(method, network_name, kind, layer.name))
 
@@ -141,9 +155,38 @@ def _refusal(method: str, network_name: str, kind: str, name: str) -> str:
     )
 
 
-def _is_gate(operation: tf.Operation) -> bool:
-    """Whether an operation works on one number per channel: a gate that scales maps (squeeze and excite)."""
-    shape = operation.outputs[0].shape if operation.outputs else None
-    if shape is None or shape.rank is None:
+def _is_maximum_with_number(operation: tf.Operation) -> bool:
+    """Whether this is max(x, number), a ReLU by another name. A tiny number only guards a division by a norm."""
+    if operation.type != "Maximum":
         return False
-    return shape.rank == 2 or all(side == 1 for side in shape[1:-1])
+    numbers = [tf.get_static_value(tensor) for tensor in operation.inputs]
+    return any(number is not None and not 0 < np.max(number) <= _GUARD for number in numbers)
+
+
+def _is_gate(operation: tf.Operation) -> bool:
+    """Whether an operation gives one number per channel that scales maps (squeeze and excite).
+
+    A hidden layer of a classifier gives such numbers too; but other weights read them, where a gate's are multiplied
+    with what they were not made of at once, as x is in SiLU, x · sigmoid(x).
+    """
+    if not operation.outputs or not _is_one_place(operation.outputs[0].shape):
+        return False
+    made_of = {id(tensor) for tensor in operation.inputs}
+    made_of |= {id(tensor) for given in operation.inputs if given.op.type == "Mul" for tensor in given.op.inputs}
+    reached = [operation.outputs[0]]
+    for tensor in reached:
+        for consumer in tensor.consumers():
+            if consumer.type in _REARRANGING and consumer.outputs:
+                reached.append(consumer.outputs[0])
+            elif consumer.type == "Mul" and not any(id(given) in made_of for given in consumer.inputs):
+                return not _is_constant_product(consumer)
+    return False
+
+
+def _is_one_place(shape: tf.TensorShape) -> bool:
+    return shape.rank is not None and (shape.rank == 2 or all(side == 1 for side in shape[1:-1]))
+
+
+def _is_constant_product(operation: tf.Operation) -> bool:
+    """Whether numbers are only made larger or smaller: scaled tanh, say."""
+    return any(tf.get_static_value(tensor) is not None or not tensor.shape.rank for tensor in operation.inputs)

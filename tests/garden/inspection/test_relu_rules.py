@@ -137,6 +137,11 @@ def test_half_precision_is_nearly_full_precision(precision):
         (keras.layers.PReLU(shared_axes=(1, 2, 3)), "PReLU"),
         ("hard_silu", "hard SiLU"),
         (keras.layers.ReLU(threshold=0.5), "a ReLU with a threshold"),
+        (keras.layers.ReLU(max_value=6.0, negative_slope=0.1), "leaky ReLU"),
+        (lambda x: keras.ops.maximum(x, 0.0), "a maximum with a number"),
+        (lambda x: keras.ops.where(x > 0.2, x, 0.1 * x), "a choice by comparison"),
+        (keras.ops.absolute, "an absolute value"),
+        (keras.layers.Softmax(), "softmax"),
     ],
     ids=lambda value: getattr(value, "name", str(value)),
 )
@@ -185,6 +190,28 @@ def test_channel_gates_may_be_sigmoids():
         x = keras.layers.ReLU()(x)
         gate = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
         return keras.layers.Multiply()([x, keras.layers.Activation("sigmoid")(gate)])
+
+    assert np.abs(slopes(convolutions(gated), pictures(), relu_rules.GUIDED)).max() > 0
+
+
+@pytest.mark.parametrize("activation", ["tanh", "silu", "elu", "leaky_relu"])
+def test_hidden_layers_are_no_gates(activation):
+    """A classifier's hidden numbers have no places either, yet neither paper says how to go back through these."""
+    image = keras.Input(SHAPE)
+    x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, activation="relu")(image))
+    x = keras.layers.Dense(5, activation=activation, name="hidden")(x)
+    network = InspectedNetwork(keras.Model(image, keras.layers.Dense(2)(x), name="small"))
+    with pytest.raises(InspectionError, match=r"'small' computes .+ in 'hidden.+'\. Use saliency"):
+        slopes(network, pictures(), relu_rules.GUIDED)
+
+
+def test_gates_may_be_made_by_dense_layers_and_norms_may_be_guarded():
+    def gated(x):
+        x = keras.layers.ReLU()(x)
+        channels = x.shape[-1]
+        gate = keras.layers.Dense(channels, activation="sigmoid")(keras.layers.GlobalAveragePooling2D()(x))
+        x = keras.layers.Multiply()([x, keras.layers.Reshape((1, 1, channels))(gate)])
+        return keras.layers.UnitNormalization()(x)
 
     assert np.abs(slopes(convolutions(gated), pictures(), relu_rules.GUIDED)).max() > 0
 
