@@ -120,6 +120,16 @@ def test_the_overview_has_a_card_for_each_picture_and_method(report, chromium):
     assert chromium.problems == []
 
 
+def test_a_tall_picture_makes_no_tall_card(tmp_path, chromium):
+    with InspectionWriter(tmp_path, title="Tall", network_facts={}, methods=METHODS) as writer:
+        writer.add(Panel("filters", "", "conv1", "", np.zeros((900, 60, 3), np.uint8), {}, "Filters."))
+    chromium.open(writer.report_path.as_uri())
+    width, height = chromium.evaluate(
+        "(({ width, height }) => [width, height])(document.querySelector('.card .thumbnail').getBoundingClientRect())"
+    )
+    assert height == pytest.approx(width, abs=1)
+
+
 def test_nothing_that_is_written_in_it_runs(report, chromium):
     for address in ("", "#image=cat&method=saliency", f"#image={EVIL}"):
         chromium.open(report.as_uri() + address)
