@@ -93,7 +93,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
             raise InspectionError(f"The number of channels of '{path}' is not known. Name another layer.")
         channels = session.channels or tuple(dict.fromkeys(np.linspace(0, many - 1, _CHANNELS).round().astype(int)))
         steps = session.steps_or(STEPS)
-        session.say(f"Activation maximisation of {len(channels)} channels of {path}, {steps} steps")
+        session.say(f"{len(channels)} {'channel' if len(channels) == 1 else 'channels'} of {path}, {steps} steps")
         made = activation_maximization(
             network, objectives.channel(path, np.asarray(channels)), steps=steps, seed=session.seed
         )

@@ -22,7 +22,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
     holds least likely.
     """
     for photo in session.photos:
-        session.say(f"adversarial: {photo.name}")
+        session.say(photo.name)
         # One by one: a picture's result does not depend on its company.
         yield _panel(session, photo)
 

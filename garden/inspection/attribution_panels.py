@@ -41,7 +41,6 @@ def make(
         return
     classes = session.class_indices
     if maps is None:
-        session.say(f"{method}: {', '.join(photo.name for photo in session.photos)}")
         maps = np.asarray(attribute(session.network, session.images, session.target), np.float32)
     notes = [note] * len(session.photos) if isinstance(note, str) else note
     for place, (photo, class_index) in enumerate(zip(session.photos, classes, strict=True)):

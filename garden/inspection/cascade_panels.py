@@ -32,7 +32,7 @@ def panels(session: InspectionSession) -> Iterable[Panel]:
     found: dict[str, tuple[np.ndarray, list[randomisation.Level]]] = {}
     left_out = []
     for name, attribute in _METHODS:
-        session.say(f"Randomisation: {name}")
+        session.say(f"maps of {name}")
         try:
             maps = np.asarray(attribute(network, images, target))
         except InspectionError as error:

@@ -158,7 +158,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
     steps = session.steps_or(STEPS)
     made: dict[str, Synthesis] = {}
     for name, variant in VARIANTS.items():
-        session.say(f"Class models of {len(classes)} classes, {variant.title}, {steps} steps")
+        session.say(f"{variant.title}, {steps} steps, {len(classes)} {'class' if len(classes) == 1 else 'classes'}")
         made[name] = class_model(network, classes, variant=name, steps=steps, seed=session.seed)
     shares = {name: network.probabilities(network.logits(one.images)) for name, one in made.items()}
     for row, class_index in enumerate(classes):

@@ -195,7 +195,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
     steps = session.steps_or(STEPS)
     made: dict[str, Inversion] = {}
     for path in paths:
-        session.say(f"Code inversion at {_name(path)}, {len(session.photos)} pictures, {steps} steps")
+        session.say(f"at {_name(path)}, {steps} steps")
         made[path] = code_inversion(network, session.images, path, steps=steps, seed=session.seed)
     names = {path: f"{number} {_name(path).rpartition('/')[2]}" for number, path in enumerate(paths, 1)}
     for place, photo in enumerate(session.photos):

@@ -93,7 +93,7 @@ def strongest_channels(outputs: np.ndarray, count: int) -> np.ndarray:
 
 def _units(session: InspectionSession, path: str) -> Iterator[Panel]:
     network, spec = session.network, session.network.image_spec
-    session.say(f"deconvnet: {path}")
+    session.say(f"units of {path}")
     outputs = network.outputs(session.images, [path])[path]
     for photo, image, output in zip(session.photos, session.images, outputs, strict=True):
         channels = strongest_channels(output, _UNITS)

@@ -167,7 +167,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
     shared: dict[str, Any] = {"octaves": octaves, "steps": steps, "jitter": jitter, "seed": session.seed}
     guided = len(session.photos) > 1
     for place, photo in enumerate(session.photos):
-        session.say(f"DeepDream on {photo.name} at {path}, {octaves} octaves of {steps} steps")
+        session.say(f"{photo.name} at {path}, {octaves} octaves of {steps} steps")
         image = images[place : place + 1]
         dreamt = deep_dream(network, image, objective, **shared)
         before, after = gradients.gradients_of(network, np.concatenate([image, dreamt]), objective)[0]
@@ -197,7 +197,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
                 input_pixels=photo.pixels,
             )
     size = tuple(min(_ZOOM_SIZE, side) if any_size else side for side in network.input_shape[:2])
-    session.say(f"DeepDream out of noise at {path}, {_ZOOM_FRAMES} frames")
+    session.say(f"out of noise at {path}, {_ZOOM_FRAMES} frames")
     frames = dream_zoom(network, objective, size=(size[0], size[1]), jitter=jitter // 2, seed=session.seed)
     yield Panel(
         method="deep_dream",

@@ -20,7 +20,7 @@ def panels(session: InspectionSession) -> Iterable[Panel]:
     steps = session.steps_or(deletion.STEPS)
     spec = session.network.image_spec
     for place, (photo, class_index) in enumerate(zip(session.photos, session.class_indices, strict=True)):
-        session.say(f"Deletion: {photo.name}")
+        session.say(photo.name)
         image = session.images[place]
         score = deletion.class_probability(session, int(class_index))
         blurred = deletion.blurred_picture(image)

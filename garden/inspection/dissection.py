@@ -213,7 +213,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
     height, width = network.input_shape[:2]
     concepts = DrawnConcepts(height, width, seed=session.seed)
     path = session.layer_or(network.last_map_path)
-    session.say(f"dissection of {path} with {len(concepts)} drawn pictures")
+    session.say(f"{path} with {len(concepts)} drawn pictures")
     dissector = _Dissector(network, concepts, path)
     found = dissector.run()
     values = {

@@ -151,7 +151,7 @@ def embed(session: InspectionSession) -> Embedding:
     gallery = gallery_reader.require(session, "t-SNE", at_least=FEWEST)
     if "embedding" not in session.cache:
         vectors = codes.of_gallery(session, gallery)
-        session.say(f"t-SNE of {len(vectors)} codes of {vectors.shape[1]} numbers")
+        session.say(f"{len(vectors)} codes of {vectors.shape[1]} numbers")
         found = gallery_reader.classes(session, gallery)
         session.cache["embedding"] = Embedding(
             names=tuple(gallery.names),

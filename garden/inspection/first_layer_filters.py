@@ -103,9 +103,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
     shown = "" if len(chosen) == count else f", {len(chosen)} of them shown"
     what = "in colour" if found.colour and found.kernels.shape[-1] == 3 else "as gray"
     if not found.colour and found.kernels.shape[-1] > 1:
-        what = (
-            f"a row each, a gray tile for each of the first {min(_MOST_CHANNELS, found.kernels.shape[-1])} channels"
-        )
+        what = f"a row each, a gray tile for each of the first {min(_MOST_CHANNELS, found.kernels.shape[-1])} channels"
     yield Panel(
         method="first_layer_filters",
         image="",

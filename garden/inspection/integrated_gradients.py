@@ -230,7 +230,6 @@ def panels(session: InspectionSession) -> Iterable[Panel]:
     if not session.photos:
         return []
     steps = session.steps_or(STEPS)
-    session.say("Integrated gradients")
     found = integrate(session.network, session.images, session.target, steps=steps, seed=session.seed)
     notes = [
         f"{taken} steps from gray; the map's sum is the difference of the scores ({difference:+.2f}) within {gap:.2%}."

@@ -162,7 +162,7 @@ def panels(session: InspectionSession) -> Iterable[Panel]:
     early = next(iter(network.convolution_paths()), network.paths[0])
     late = session.layer_or(lambda: _late_vector(network))
     for place, (photo, class_index) in enumerate(zip(session.photos, session.class_indices, strict=True)):
-        session.say(f"Invariance: {photo.name}")
+        session.say(photo.name)
         image, label = session.images[place], session.label(int(class_index))
         for kind in KINDS:
             amounts = amounts_of(image.shape[:2], kind, session.steps_or(STEPS))

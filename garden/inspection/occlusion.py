@@ -207,7 +207,7 @@ def of_photo(session: InspectionSession, place: int) -> Occlusion:
     if key not in session.cache:
         photo, class_index = session.photos[place], int(session.class_indices[place])
         options = _sizes(session, photo.pixels.shape[:2])
-        session.say(f"Occlusion: {photo.name}")
+        session.say(f"a square over {photo.name}")
         if session.classifier is not None:
             session.cache[key] = occlude_classifier(session.classifier, photo.pixels, class_index, **options)
         else:

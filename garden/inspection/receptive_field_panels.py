@@ -27,7 +27,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
     network = session.network
     paths = (session.layer,) if session.layer is not None else several_depths(network)
     fields = {path: receptive_field.field_of(network, path) for path in paths}
-    session.say(f"receptive_field: {_NOISE_PICTURES} pictures of noise")
+    session.say(f"{_NOISE_PICTURES} pictures of noise")
     images = effective_field.noise(network, _NOISE_PICTURES, seed=session.seed)
     effective = effective_field.effective_fields(network, paths, images)
     for path in paths:

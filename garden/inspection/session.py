@@ -67,7 +67,7 @@ class InspectionSession:
         steps: How many steps methods take that work in steps; None leaves it to the method.
         seed: Of all chance.
         classifier: Asked instead of the network by methods that need scores only; None asks the network.
-        say: Takes a line of progress.
+        say: Takes a line of progress. Who runs a method names it; the line says what it is at.
         cache: What one method has computed and another may use, by a key of its own.
     """
 

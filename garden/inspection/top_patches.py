@@ -114,7 +114,7 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
             objectives.channel(path, np.asarray(session.channels)).check(network)
     strongest_patches.search(session, gallery, paths, count=PATCHES)  # All layers in one pass.
     for path in paths:
-        session.say(f"top patches: {path}")
+        session.say(f"units of {path}")
         top = find_patches(session, path, channels=session.channels)
         drawn, notes = [_tiles(top)], _warnings(network, top)
         values = {

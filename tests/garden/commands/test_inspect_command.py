@@ -46,7 +46,20 @@ def test_report_is_written_and_named(run_directory: Path, photo: Path, capsys: p
     index = json.loads((report.parent / "index.json").read_text(encoding="utf-8"))
     assert "garden/stripes/saliency/class red" in json.dumps(index)
     assert list((run_directory / "tensorboard" / "inspection").glob("events*"))
-    assert "1/1 Class saliency" in told.err
+    assert told.err.splitlines() == ["1/1 Class saliency"]
+
+
+def test_progress_names_a_method_once_and_below_it_what_it_is_at(
+    run_directory: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inspect(run_directory, photo, "--method", "occlusion,deletion") == 0
+    # Deletion takes its map from occlusion, which was made before.
+    assert capsys.readouterr().err.splitlines() == [
+        "1/2 Occlusion",
+        "    a square over stripes",
+        "2/2 Hiding what matters",
+        "    stripes",
+    ]
 
 
 def test_class_is_named_or_counted(run_directory: Path, photo: Path, tmp_path: Path) -> None:
