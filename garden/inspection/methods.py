@@ -238,6 +238,7 @@ _ALL = (
         about="The picture that the network takes for a class more than any photo, by six published recipes.",
         panels=class_model.panels,
         needs=frozenset({CLASSES}),
+        slow=True,
     ),
     Method(
         name="activation_maximization",
@@ -246,6 +247,7 @@ _ALL = (
         source="Erhan et al., 2009; Olah et al., 2017, https://distill.pub/2017/feature-visualization",
         about="The picture that excites a channel most: what the channel looks for, not what it finds in photos.",
         panels=activation_maximization.panels,
+        slow=True,
     ),
     Method(
         name="deep_dream",
@@ -263,6 +265,7 @@ _ALL = (
         about="A picture that a layer cannot tell from the photo; what it shows no more, the layer has forgotten.",
         panels=code_inversion.panels,
         needs=frozenset({PHOTOS}),
+        slow=True,
     ),
 )
 
