@@ -62,19 +62,44 @@ class RemotePrediction:
     outputs: dict[str, np.ndarray]
 
 
+@dataclasses.dataclass(frozen=True)
+class Remedies:
+    """What a user can do about a server that does not answer: the words of the command that asks.
+
+    Args:
+        address: The option that takes the address.
+        model: The option that takes the model's name.
+        slow: What helps where an answer takes too long.
+        full: What helps where the server has no room.
+    """
+
+    address: str = "--address"
+    model: str = "--name or --model"
+    slow: str = "Give it longer with --timeout SECONDS, or ask less at once with --concurrency 1."
+    full: str = "Ask again later, or less at once with --concurrency 1."
+
+
 class PredictClient:
     """A connection to a server. Safe to share between threads; close it, or use it in a `with` block.
 
     Args:
         address: `HOST:PORT`; a missing port means 8500. `dns:///…` and `unix:…` as gRPC reads them.
         timeout_seconds: How long one question may take, all tries together.
+        remedies: How errors name what the user can do.
     Raises: UsageError, if `address` is not of that form.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        remedies: Remedies = Remedies(),
+    ) -> None:
         if timeout_seconds <= 0:
             raise ValueError(f"`timeout_seconds` must be positive. Received: timeout_seconds={timeout_seconds!r}.")
-        self.address = normalize_address(address)
+        self.address = normalize_address(address, option=remedies.address)
+        self._remedies = remedies
         self._timeout_seconds = timeout_seconds
         options: list[tuple[str, Any]] = [
             # Pictures and feature maps pass gRPC's default of 4 MiB easily.
@@ -206,15 +231,14 @@ class PredictClient:
             reason = details.rpartition("Failed to connect to remote host: ")[2]
             return RemoteError(
                 f"No server answers at {self.address} ({reason}). Start one with `garden serve MODELS --port "
-                f"{_port_of(self.address)}`, or name the right one with --address HOST:PORT."
+                f"{_port_of(self.address)}`, or name the right one with {self._remedies.address} HOST:PORT."
             )
         if code == grpc.StatusCode.DEADLINE_EXCEEDED or (
             # A server that merges requests says it so where they waited too long for their turn.
             code == grpc.StatusCode.RESOURCE_EXHAUSTED and "timeout exceeded" in details
         ):
             return DeadlineError(
-                f"The server at {self.address} did not answer within {self._timeout_seconds:g} s. "
-                "Give it longer with --timeout SECONDS, or ask less at once with --concurrency 1."
+                f"The server at {self.address} did not answer within {self._timeout_seconds:g} s. {self._remedies.slow}"
             )
         if code == grpc.StatusCode.NOT_FOUND:
             return self._explain_missing_model(name, version)
@@ -228,10 +252,7 @@ class PredictClient:
         if code == grpc.StatusCode.UNIMPLEMENTED:
             return self._explain_no_grpc(details)
         if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return RemoteError(
-                f"The server at {self.address} has no room for it: {details} "
-                "Ask again later, or less at once with --concurrency 1."
-            )
+            return RemoteError(f"The server at {self.address} has no room for it: {details} {self._remedies.full}")
         return RemoteError(f"The server at {self.address} failed: {code.name}: {details}")
 
     def _explain_no_grpc(self, reason: str) -> RemoteError:
@@ -252,12 +273,12 @@ class PredictClient:
             )
         return RemoteError(
             f"The server at {self.address} serves no model {name!r}. A model's name is its directory under the one "
-            "that is served (MODELS/NAME/1/saved_model.pb); name it with --name or --model as it is written there, "
-            "and wait until the server says that it is loaded."
+            f"that is served (MODELS/NAME/1/saved_model.pb); name it with {self._remedies.model} as it is written "
+            "there, and wait until the server says that it is loaded."
         )
 
 
-def normalize_address(address: str) -> str:
+def normalize_address(address: str, *, option: str = "--address") -> str:
     """`HOST:PORT`, with 8500 where the port is missing.
 
     Raises: UsageError, if it is a URL or has a port that is none.
@@ -265,14 +286,14 @@ def normalize_address(address: str) -> str:
     if url := re.match(r"https?://(\[[^]]*\]|[^/:]*)", address):
         raise UsageError(
             f"{address} is a web address, but gRPC takes HOST:PORT. "
-            f"Write --address {url[1]}:{DEFAULT_PORT} (8501 is the REST port)."
+            f"Write {option} {url[1]}:{DEFAULT_PORT} (8501 is the REST port)."
         )
     if re.match(r"(dns|unix|unix-abstract|ipv4|ipv6|xds|passthrough):", address):
         return address
     match = re.fullmatch(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s]+)(?::(?P<port>[0-9]+))?", address)
     port = int(match["port"] or DEFAULT_PORT) if match else 0
     if match is None or not 0 < port < 65536:
-        raise UsageError(f"{address!r} is no address. Write HOST:PORT, such as --address {DEFAULT_ADDRESS}.")
+        raise UsageError(f"{address!r} is no address. Write HOST:PORT, such as {option} {DEFAULT_ADDRESS}.")
     return f"{match['host']}:{port}"
 
 

@@ -32,7 +32,7 @@ example:
 
 INPUT_RANGES = ("0..255", "0..1", "-1..1", "imagenet", "caffe")
 MAXIMUM_PHOTOS = 8
-PHOTOS_OF_A_RUN = 4
+PHOTOS_OF_A_RUN = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,10 +115,16 @@ def run(arguments: argparse.Namespace) -> int:
     with _out_of_resources():
         if arguments.served is None:
             return _inspect(arguments, source, methods, explicit, None)
-        from garden.grpc_client import PredictClient
+        from garden.grpc_client import PredictClient, Remedies
         from garden.inspection_inputs.served import ServedClassifier
 
-        with PredictClient(arguments.served) as client:
+        remedies = Remedies(
+            address="--served",
+            model="--model",
+            slow="Try again when it has less to do.",
+            full="Try again when it has less to do.",
+        )
+        with PredictClient(arguments.served, remedies=remedies) as client:
             classifier = ServedClassifier(
                 client, arguments.model or source.title, source.network.image_spec, source.network.num_classes
             )

@@ -36,7 +36,7 @@ def panels(session: InspectionSession) -> Iterable[Panel]:
         maps["reversed occlusion"] = -maps["occlusion"]
         maps["edges (Sobel)"] = deletion.edges(image)
         curves = {name: deletion.deletion_insertion(score, image, ranking, **hiding) for name, ranking in maps.items()}
-        curves[f"random, mean of {deletion.RANDOM_RANKINGS}"] = random = deletion.random_deletion_insertion(
+        curves[f"random (mean of {deletion.RANDOM_RANKINGS})"] = random = deletion.random_deletion_insertion(
             score, image, seed=session.seed, **hiding
         )
         label = session.label(int(class_index))

@@ -83,17 +83,20 @@ class RunWriter:
                 description="What the network sees, after augmentation.",
             )
 
-    def pictures(self, sheets: Mapping[str, np.ndarray], *, phase: str, step: int) -> None:
+    def pictures(
+        self, sheets: Mapping[str, np.ndarray], *, descriptions: Mapping[str, str], phase: str, step: int
+    ) -> None:
         """Write pictures that change from epoch to epoch, such as filters.
 
         Args:
             sheets: uint8 RGB `(height, width, 3)` by tag.
+            descriptions: Markdown on what each tag shows, by tag.
             phase: As in `epoch`.
             step: As `epoch` in `epoch`.
         """
         with self._stepwise(phase, "pictures", step):
             for tag, pixels in sheets.items():
-                tf.summary.image(tag, pixels[None], step=step)
+                tf.summary.image(tag, pixels[None], step=step, description=descriptions[tag])
 
     def network(self, model: keras.Model) -> None:
         """Write a network's graphs: "Default" with its operations, "keras" with its layers.

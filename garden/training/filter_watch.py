@@ -11,6 +11,7 @@ from garden import atomic_files, progress
 from garden.inspection import evolution
 from garden.inspection.evolution import Evolution
 from garden.inspection.inspected_network import InspectedNetwork
+from garden.reports import inspection_descriptions
 from garden.reports.tensorboard_writer import RunWriter
 
 PICTURES = 64
@@ -76,16 +77,27 @@ class FilterWatch:
         _write(self.directory / f"epoch-{epoch:05d}.npz", snapshot)
         if self._writer is None:
             return
-        sheets = {}
+        sheets, descriptions = {}, {}
         if "filters" in snapshot:
             if self._directions is None:
                 first = _read(self._files()[min(self._files())])
                 self._directions = evolution.colour_directions(first["filters"])
             sheet = evolution.filters_sheet(snapshot["filters"], directions=self._directions)
-            sheets[f"garden/filters/{self.evolution.filters_path}"] = sheet
+            path = self.evolution.filters_path or ""
+            sheets[f"garden/filters/{path}"] = sheet
+            descriptions[f"garden/filters/{path}"] = inspection_descriptions.with_place(
+                f"The filters of {path} while it learns, one step an epoch.", "", "filters in training", path
+            )
         if "units" in snapshot:
-            sheets[f"garden/top_patches/{self.evolution.patches_path}"] = self.evolution.patches_sheet(snapshot)
-        self._writer.pictures(sheets, phase=phase, step=epoch)
+            path = self.evolution.patches_path or ""
+            sheets[f"garden/top_patches/{path}"] = self.evolution.patches_sheet(snapshot)
+            descriptions[f"garden/top_patches/{path}"] = inspection_descriptions.with_place(
+                f"The patches that excite units of {path} most while it learns, one step an epoch.",
+                "",
+                "patches in training",
+                path,
+            )
+        self._writer.pictures(sheets, descriptions=descriptions, phase=phase, step=epoch)
 
     def finish(self) -> None:
         """Write the films, a strip of some frames of each, and all numbers; the single snapshots go."""

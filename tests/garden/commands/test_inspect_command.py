@@ -160,9 +160,24 @@ def test_server_that_answers_otherwise_is_told(
     assert not (tmp_path / "hotter" / "inspection").exists()
 
 
-def test_no_server_is_told(run_directory: Path, photo: Path) -> None:
-    with pytest.raises(RemoteError, match="No server answers at localhost:1 "):
+def test_server_or_model_that_is_not_there_is_told_in_words_of_this_command(
+    run_directory: Path, photo: Path, fake_server: Any
+) -> None:
+    with pytest.raises(RemoteError) as caught:
         inspect(run_directory, photo, "--served", "localhost:1", "--model", "colours")
+    assert str(caught.value).startswith("No server answers at localhost:1 (")
+    assert str(caught.value).endswith(
+        "Start one with `garden serve MODELS --port 1`, or name the right one with --served HOST:PORT."
+    )
+    with pytest.raises(RemoteError) as caught:
+        inspect(run_directory, photo, "--served", fake_server.address, "--model", "pets")
+    assert str(caught.value) == (
+        f"The server at {fake_server.address} serves no model 'pets'. A model's name is its directory under the one "
+        "that is served (MODELS/NAME/1/saved_model.pb); name it with --model as it is written there, and wait until "
+        "the server says that it is loaded."
+    )
+    with pytest.raises(UsageError, match=r"Write --served localhost:8500 \(8501 is the REST port\)\."):
+        inspect(run_directory, photo, "--served", "http://localhost:8501")
 
 
 def test_memory_and_disk_that_run_out_are_one_sentence(

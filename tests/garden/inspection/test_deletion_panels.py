@@ -46,14 +46,14 @@ def test_each_ranking_is_drawn_beside_those_that_know_nothing(network, photo):
     assert hidden.tag == "garden/square/deletion/class bright, hidden"
     assert shown.tag == "garden/square/deletion/class bright, shown"
     curves = {curve.name: curve for curve in hidden.curves}
-    assert list(curves) == ["occlusion", "saliency", "reversed occlusion", "edges (Sobel)", "random, mean of 5"]
+    assert list(curves) == ["occlusion", "saliency", "reversed occlusion", "edges (Sobel)", "random (mean of 5)"]
     # All begin with the picture and end with the blurred one.
     assert len({round(float(curve.y[0]), 5) for curve in curves.values()}) == 1
     assert len({round(float(curve.y[-1]), 5) for curve in curves.values()}) == 1
     areas = {name: curve.y.mean() for name, curve in curves.items()}
-    assert areas["occlusion"] < areas["random, mean of 5"] < areas["reversed occlusion"]
+    assert areas["occlusion"] < areas["random (mean of 5)"] < areas["reversed occlusion"]
     inserted = {curve.name: curve.y.mean() for curve in shown.curves}
-    assert inserted["occlusion"] > inserted["random, mean of 5"] > inserted["reversed occlusion"]
+    assert inserted["occlusion"] > inserted["random (mean of 5)"] > inserted["reversed occlusion"]
 
 
 def test_the_pictures_hide_the_object_first(network, photo):

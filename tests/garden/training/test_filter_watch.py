@@ -8,7 +8,7 @@ from PIL import Image
 from garden import cli
 from garden.errors import RunError
 from garden.inspection.inspected_network import InspectedNetwork
-from garden.reports import event_files
+from garden.reports import event_files, inspection_descriptions
 from garden.reports.tensorboard_writer import RunWriter
 from garden.trained_model import TrainedModel
 from garden.training import finetune as finetuning
@@ -49,15 +49,20 @@ def train(network):
     kernel.assign(kernel * 1.5 + 0.01)
 
 
-def tags_and_steps(directory):
+def events(directory):
     from tensorboard.compat.proto import event_pb2
 
-    found = []
     for path in event_files.event_files(directory):
         for _, serialized in event_files.read_records(path):
-            event = event_pb2.Event.FromString(serialized)
-            found += [(value.tag, event.step) for value in event.summary.value]
-    return sorted(found)
+            yield event_pb2.Event.FromString(serialized)
+
+
+def summaries(directory):
+    return [value for event in events(directory) for value in event.summary.value]
+
+
+def tags_and_steps(directory):
+    return sorted((value.tag, event.step) for event in events(directory) for value in event.summary.value)
 
 
 def test_each_epoch_is_a_frame_and_a_picture_in_tensorboard(make_watch, network, tmp_path, capsys):
@@ -88,6 +93,19 @@ def test_each_epoch_is_a_frame_and_a_picture_in_tensorboard(make_watch, network,
     assert tags_and_steps(tmp_path / "tensorboard" / "late") == [
         (tag, step) for tag in ("garden/filters/late", "garden/top_patches/late") for step in (2, 3, 4)
     ]
+
+
+def test_the_tab_garden_takes_a_film_for_one_of_the_network_and_its_layer(make_watch, tmp_path):
+    with RunWriter(tmp_path / "tensorboard", labels=("a", "b")) as writer:
+        make_watch(writer=writer).before("late", 2)
+    described = {
+        value.tag: value.metadata.summary_description for value in summaries(tmp_path / "tensorboard" / "late")
+    }
+    places = {tag: inspection_descriptions.place(tag, text)[0] for tag, text in described.items()}
+    assert places == {
+        "garden/filters/late": {"image": "", "method": "filters in training", "layer": "late", "unit": ""},
+        "garden/top_patches/late": {"image": "", "method": "patches in training", "layer": "late", "unit": ""},
+    }
 
 
 def test_a_run_that_goes_on_takes_later_snapshots_again(make_watch, network):
