@@ -79,6 +79,8 @@ class Objective:
         """
         for _, term in self.terms:
             shape = network.shape_of(term.path)
+            if term.path == SCORES and term.kind == "unit" and len(term.arguments) == 1:
+                check_classes(network)
             what = "class" if term.path == SCORES else "channel"
             limits = () if term.kind in ("layer", "direction") else (shape[-1], *shape[:-1])
             for name, limit, argument in zip((what, "row", "column"), limits, term.arguments, strict=False):
@@ -141,6 +143,16 @@ class Objective:
             mine, rest = rest[: len(term.arguments)], rest[len(term.arguments) :]
             total += weight * _value(term, tf.cast(captured[term.path], tf.float32), mine)
         return total
+
+
+def check_classes(network: InspectedNetwork) -> None:
+    """Raises: InspectionError, if a network's scores are not one number for each class: it labels places, say."""
+    shape = network.shape_of(SCORES)
+    if len(shape) != 1:
+        raise InspectionError(
+            f"The scores of '{network.model.name}' are {shape}, not one number for each class, which classes are "
+            "explained by. Take the mean over all places at the end of the model, or a method that asks for no class."
+        )
 
 
 def class_score(index: int | Sequence[int] | np.ndarray) -> Objective:

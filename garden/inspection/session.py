@@ -107,7 +107,11 @@ class InspectionSession:
 
     @property
     def class_indices(self) -> np.ndarray:
-        """The class that is explained of each picture, `(photos,)`, int32."""
+        """The class that is explained of each picture, `(photos,)`, int32.
+
+        Raises: InspectionError, if the network does not give one score for each class.
+        """
+        objectives.check_classes(self.network)
         if self.class_index is not None:
             return np.full(len(self.photos), self.class_index, np.int32)
         return self.network.logits(self.images).argmax(axis=-1).astype(np.int32)

@@ -52,6 +52,19 @@ def test_the_map_is_that_of_class_weights(network, images):
         np.testing.assert_allclose(rectified, np.maximum(expected, 0), rtol=1e-5)
 
 
+def test_channels_are_weighted_by_the_mean_of_slopes_that_differ_from_place_to_place():
+    """Behind a dense layer over all places its weights are the slopes; not slope × output, place by place."""
+    image = keras.Input((4, 6, 3))
+    x = keras.layers.Conv2D(2, 1, use_bias=False, name="maps")(image)
+    model = keras.Model(image, keras.layers.Dense(2, name="logits")(keras.layers.Flatten()(x)))
+    x = np.random.default_rng(0).normal(0, 1, (2, 4, 6, 3)).astype(np.float32)
+    maps = x @ np.asarray(model.get_layer("maps").kernel)[0, 0]
+    slopes = np.asarray(model.get_layer("logits").kernel)[:, 1].reshape(4, 6, 2)
+    found = compute(InspectedNetwork(model), x, objectives.class_score(1), resize=False, rectify=False)
+    np.testing.assert_allclose(found, (maps * slopes.mean(axis=(0, 1))).sum(axis=-1), atol=1e-5)
+    assert np.abs(found - (maps * slopes).sum(axis=-1)).max() > 0.1
+
+
 def test_it_is_enlarged_bilinearly_to_the_picture(network, images):
     raw = compute(network, images, objectives.class_score(0), resize=False)
     found = compute(network, images, objectives.class_score(0))

@@ -1,5 +1,7 @@
 """Objectives: values by hand, an algebra of numbers, indices of each picture, refusals."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import tensorflow as tf
 
 from garden.errors import InspectionError
 from garden.image_spec import ImageSpec
-from garden.inspection import INPUT, SCORES, InspectedNetwork, objectives
+from garden.inspection import INPUT, SCORES, InspectedNetwork, InspectionSession, Photo, objectives
 
 SPEC = ImageSpec(7, 6)
 CHANCE = np.random.default_rng(0)
@@ -171,3 +173,18 @@ def test_a_unit_of_a_map_needs_its_place(network):
 
 def test_the_picture_itself_can_be_an_objective(network):
     np.testing.assert_allclose(values_of(network, objectives.unit(INPUT, 2, 6, 5)), IMAGES[:, 6, 5, 2])
+
+
+def test_classes_of_every_place_are_told_from_classes_of_the_picture():
+    """A network that labels places has no class score; one of its scores can be asked for all the same."""
+    image = keras.Input((4, 5, 3))
+    labels_places = InspectedNetwork(keras.Model(image, keras.layers.Conv2D(2, 1)(image), name="places"))
+    sentence = (
+        "The scores of 'places' are (4, 5, 2), not one number for each class, which classes are explained by. Take the "
+        "mean over all places at the end of the model, or a method that asks for no class."
+    )
+    session = InspectionSession(labels_places, (Photo("a", np.zeros((4, 5, 3), np.uint8)),))
+    for ask in (lambda: objectives.class_score(1).check(labels_places), lambda: session.class_indices):
+        with pytest.raises(InspectionError, match=f"^{re.escape(sentence)}$"):
+            ask()
+    assert objectives.unit(SCORES, 1, 3, 4).check(labels_places)
