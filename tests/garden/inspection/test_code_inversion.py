@@ -123,6 +123,29 @@ def test_more_weight_of_the_total_variation_makes_smoother_pictures(network, ima
     assert (found[1] > 1.05 * found[2]).all()
 
 
+def test_the_weight_of_the_total_variation_is_the_papers():
+    """Of the identity the best picture solves (I / ‖φ₀‖² + λ / (2σ²) · DᵀD) x = φ₀ / ‖φ₀‖², D all differences."""
+    height, width, weight = 6, 5, 4.0
+    spec = ImageSpec(height, width, 1, mean=(0.0,), std=(1.0,))
+    gray = float(input_space.gray(spec)[0])
+    image = keras.Input((height, width, 1))
+    network = InspectedNetwork(keras.Model(image, keras.layers.Rescaling(1.0, -gray, name="from_gray")(image)), spec)
+    code = np.random.default_rng(1).normal(0, 30, height * width)
+    number = np.arange(height * width).reshape(height, width)
+    pairs = [(number[:-1, :-1], number[:-1, 1:]), (number[:-1, :-1], number[1:, :-1])]
+    unit = np.eye(height * width)
+    differences = np.concatenate([unit[there.ravel()] - unit[here.ravel()] for here, there in pairs])
+    square, typical = code @ code, height * width * 58.0**2
+    expected = np.linalg.solve(
+        np.eye(height * width) / square + weight / (2 * typical) * differences.T @ differences, code / square
+    )
+    priors = Priors(total_variation=weight, alpha=0.0)
+    pictures = (gray + code).reshape(1, height, width, 1)
+    made = code_inversion(network, pictures, "from_gray", schedule="momentum", priors=priors)
+    np.testing.assert_allclose(made.images.ravel() - gray, expected, atol=0.2)
+    assert np.abs(expected - code).max() > 10
+
+
 @pytest.mark.slow
 def test_two_beginnings_end_in_two_pictures_of_one_code(network, images):
     first, second = (code_inversion(network, images, SCORES, seed=seed) for seed in (0, 1))

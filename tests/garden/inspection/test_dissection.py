@@ -122,6 +122,32 @@ def test_only_pictures_with_a_kind_of_concept_count(network_of):
     assert found.iou[0, 0] == pytest.approx(1.0)
 
 
+class TwoKinds:
+    """The same light corner in all pictures: four of them name its colour, the other six its shape."""
+
+    names, categories = ("bright", "corner"), ("colour", "shape")
+
+    def __len__(self):
+        return 10
+
+    def pixels(self, start, stop):
+        images = np.full((10, SIDE, SIDE, 3), 100, np.uint8)
+        images[:, :2, :4] = 200
+        return images[start:stop]
+
+    def masks(self, start, stop):
+        masks = np.zeros((10, SIDE, SIDE, 2), bool)
+        masks[:4, :2, :4, 0] = masks[4:, :2, :4, 1] = True
+        return masks[start:stop]
+
+
+def test_each_concept_is_compared_in_the_pictures_of_its_kind(network_of):
+    network = network_of((SIDE, SIDE, 3), keras.layers.Conv2D(1, 1, use_bias=False, name="light"))
+    network.operation_of("light").set_weights([np.ones((1, 1, 3, 1))])
+    found = dissection.dissect(network, TwoKinds(), path="light")
+    np.testing.assert_allclose(found.iou, [[1.0, 1.0]])
+
+
 def test_thresholds_are_exceeded_at_half_a_per_cent_of_all_places(network_of, squares):
     keras.utils.set_random_seed(1)
     network = network_of((SIDE, SIDE, 3), keras.layers.Conv2D(5, 3, name="conv"), keras.layers.MaxPooling2D())
