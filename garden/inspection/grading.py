@@ -12,9 +12,6 @@ from garden.inspection.method import Attribute
 from garden.inspection.panel import Curve, Grade
 from garden.inspection.session import InspectionSession
 
-# Above this, the map is more the picture's or the method's than the network's: nearer to "the same map" than to chance.
-SUSPICIOUS_CORRELATION = 0.5
-
 
 def grade(
     session: InspectionSession, place: int, attribution: np.ndarray, *, attribute: Attribute | None, complete: bool
@@ -55,15 +52,16 @@ def grade(
 def warning(found: Grade) -> str:
     """What a failed check means for the reader; "" where none failed."""
     failed = []
-    chance, own = found.random_deletion_auc, found.deletion_auc
-    if own is not None and chance is not None and own >= chance:
+    if found.beats_chance is False:
         failed.append(
-            f"hiding the pixels that it ranks first lowers the probability no faster than random ones ({own:.2f} "
-            f"against {chance:.2f})"
+            f"hiding the pixels that it ranks first lowers the probability no faster than random ones ("
+            f"{found.deletion_auc:.2f} against {found.random_deletion_auc:.2f})"
         )
-    correlation = found.randomisation_correlation
-    if correlation is not None and correlation > SUSPICIOUS_CORRELATION:
-        failed.append(f"the map of a network with random weights is much like it (correlation {correlation:.2f})")
+    if found.ignores_weights:
+        failed.append(
+            "the map of a network with random weights is much like it (correlation "
+            f"{found.randomisation_correlation:.2f})"
+        )
     return f"This map fails a sanity check: {', and '.join(failed)}." if failed else ""
 
 

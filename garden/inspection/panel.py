@@ -6,6 +6,11 @@ import dataclasses
 
 import numpy as np
 
+# Areas that differ by less are rounding: such as those of a network that gives every picture the same probability.
+SMALLEST_DIFFERENCE_OF_AREAS = 1e-4
+# Spearman's correlation from which on a map of a random network counts as the same map: nearer to it than to chance.
+SAME_MAP = 0.5
+
 
 @dataclasses.dataclass(frozen=True)
 class Grade:
@@ -28,6 +33,20 @@ class Grade:
     completeness_gap: float | None = None
     randomisation_correlation: float | None = None
     completeness_baseline: str = ""
+
+    @property
+    def beats_chance(self) -> bool | None:
+        """Whether hiding what the map ranks first takes the class away faster than chance; None if not measured."""
+        if self.deletion_auc is None or self.random_deletion_auc is None:
+            return None
+        return self.random_deletion_auc - self.deletion_auc >= SMALLEST_DIFFERENCE_OF_AREAS
+
+    @property
+    def ignores_weights(self) -> bool | None:
+        """Whether a network with random weights gives much the same map; None if not measured."""
+        if self.randomisation_correlation is None:
+            return None
+        return abs(self.randomisation_correlation) >= SAME_MAP
 
 
 @dataclasses.dataclass(frozen=True)

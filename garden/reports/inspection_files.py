@@ -88,8 +88,9 @@ class InspectionWriter:
             self._folder_names.reserve(name)
         with contextlib.ExitStack() as undo:
             undo.callback(self._give_up)
-            # What a process of this number left that was killed.
-            shutil.rmtree(self._staging, ignore_errors=True)
+            for path in self._directory.glob(".inspection.*.partial"):
+                if path == self._staging or not _is_at_work(path):
+                    shutil.rmtree(path, ignore_errors=True)
             self._staging.mkdir(parents=True)
             self._page = inspection_page.PageWriter(
                 self._staging / REPORT, title=self._title, network_facts=self._facts, methods=self._methods
@@ -214,6 +215,18 @@ class InspectionWriter:
             # Not empty: somebody else has written there meanwhile.
             with contextlib.suppress(OSError):
                 path.rmdir()
+
+
+def _is_at_work(staging: Path) -> bool:
+    """Whether the process that writes there is still alive; who was killed could not tidy up."""
+    number = staging.name.split(".")[2]
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except (ValueError, PermissionError):
+        return True
+    return True
 
 
 def _entry(panel: Panel, tag: str, files: Mapping[str, str], values: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -9,8 +9,6 @@ from garden.inspection.panel import Grade
 GOOD, BAD, NEUTRAL = "good", "bad", "neutral"
 # The gate of integrated gradients: a map that claims to be complete misses at most this share.
 COMPLETE_WITHIN = 0.01
-# Spearman's correlation from which on a map of a random network counts as the same map: half of the ranks agree.
-SAME_MAP = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +47,7 @@ def _deletion(grade: Grade) -> Verdict | None:
         return Verdict("deletion AUC", figure, sentence, NEUTRAL)
     digits = next((count for count in (2, 3) if _differ(grade.deletion_auc, grade.random_deletion_auc, count)), 4)
     figure, random = f"{grade.deletion_auc:.{digits}f}", f"{grade.random_deletion_auc:.{digits}f}"
-    better = grade.deletion_auc < grade.random_deletion_auc
+    better = grade.beats_chance
     verdict = "better than chance" if better else "no better than chance"
     sentence = (
         f"{verdict.capitalize()}: deletion AUC {figure}, random {random}. Hiding what the map ranks first "
@@ -87,7 +85,7 @@ def _randomisation(grade: Grade) -> Verdict | None:
     correlation = grade.randomisation_correlation
     if correlation is None:
         return None
-    same = abs(correlation) >= SAME_MAP
+    same = grade.ignores_weights
     sentence = (
         "A network with random weights gives much the same map: it shows the picture's edges rather than what was "
         "learned."

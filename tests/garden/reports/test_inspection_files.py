@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -175,6 +177,18 @@ def test_after_an_error_the_earlier_inspection_is_as_it_was(tmp_path):
     fail(tmp_path, make_panel(pixels=255 - PHOTO), make_panel(image="dog"), log_directory=logs)
     assert {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)} == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_a_killed_process_left_goes_and_what_one_at_work_writes_stays(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, at_work = (tmp_path / f".inspection.{number}.partial" for number in (ended.pid, os.getppid()))
+    foreign = tmp_path / ".inspection.mine.partial"
+    for directory in (left, at_work, foreign):
+        (directory / "cat").mkdir(parents=True)
+    write(tmp_path, make_panel())
+    assert not left.exists()
+    assert at_work.is_dir() and foreign.is_dir()
 
 
 def test_what_fails_at_the_end_leaves_nothing_either(tmp_path, monkeypatch):

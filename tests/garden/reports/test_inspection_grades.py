@@ -2,6 +2,7 @@
 
 import pytest
 
+from garden.inspection import grading
 from garden.inspection.panel import Grade
 from garden.reports import inspection_grades
 
@@ -31,6 +32,19 @@ def test_a_map_as_good_as_chance_is_not_called_better():
         "No better than chance: deletion AUC 0.4500, random 0.4500. Hiding what the map ranks first takes the class "
         "away no faster than hiding pixels at random."
     )
+
+
+def test_rounding_is_not_called_better():
+    verdict = said(deletion_auc=0.3333330, random_deletion_auc=0.3333333)["deletion AUC"]
+    assert (verdict.tone, verdict.short) == ("bad", "no better than chance")
+
+
+@pytest.mark.parametrize("deletion", [0.2, 0.33333, 0.4])
+@pytest.mark.parametrize("correlation", [-0.7, 0.49, 0.5, 0.9])
+def test_the_badge_and_the_note_beside_a_map_agree(deletion, correlation):
+    grade = Grade(deletion_auc=deletion, random_deletion_auc=0.33334, randomisation_correlation=correlation)
+    tones = {verdict.tone for verdict in inspection_grades.verdicts(grade) if verdict.tone != "neutral"}
+    assert ("bad" in tones) == bool(grading.warning(grade))
 
 
 def test_figures_that_differ_do_not_print_alike():
