@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ PHOTOS_OF_A_RUN = 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
+    # argparse takes what begins with "-" for an option unless it looks like a number; `--input-range -1..1` shall.
+    parser._negative_number_matcher = re.compile(r"-\d+(\.\.|\.)?\d*$")
     parser.add_argument(
         "network", metavar="NETWORK", nargs="?", help="a RUN, a NAME of `garden list`, or a .keras file"
     )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from garden import cli
 from garden.commands import inspect_command
 from garden.errors import InspectionError, RemoteError, ResourceError, RunError, UsageError
 
@@ -103,6 +104,14 @@ def test_wrong_usage_is_one_sentence(run_directory: Path, photo: Path, words: li
     with pytest.raises(UsageError) as caught:
         inspect(run_directory, photo, *words)
     assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("words", [["--input-range", "-1..1"], ["--input-range=-1..1"]])
+def test_range_that_begins_with_a_dash_is_a_value(words: list[str]) -> None:
+    arguments = cli.make_parser().parse_args(["inspect", "mine.keras", "cat.jpg", *words, "--labels", "names.txt"])
+    assert arguments.input_range == "-1..1"
+    assert arguments.images == ["cat.jpg"]
+    assert arguments.labels == Path("names.txt")
 
 
 def test_layer_that_is_none_is_told(run_directory: Path, photo: Path) -> None:
