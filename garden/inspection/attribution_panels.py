@@ -11,6 +11,11 @@ from garden.inspection.method import Attribute
 from garden.inspection.panel import Panel
 from garden.inspection.session import InspectionSession
 
+OUTPUT_NOTE = (
+    "The network ends neither in scores of its classes nor in softmax or sigmoid of them: what is explained is its "
+    "output as it is."
+)
+
 
 def make(
     session: InspectionSession,
@@ -42,6 +47,7 @@ def make(
     classes = session.class_indices
     if maps is None:
         maps = np.asarray(attribute(session.network, session.images, session.target), np.float32)
+    explained = OUTPUT_NOTE if session.network.score_kind == "output" else ""
     notes = [note] * len(session.photos) if isinstance(note, str) else note
     for place, (photo, class_index) in enumerate(zip(session.photos, classes, strict=True)):
         grade, curves = grading.grade(session, place, maps[place], attribute=attribute, complete=complete)
@@ -54,7 +60,7 @@ def make(
             pixels=rendering.overlay(photo.pixels, maps[place], signed=signed),
             values={"map": maps[place], **({} if values is None else values[place])},
             caption=" ".join(filter(None, (f"What speaks for “{label}” in {photo.name}.", grading.in_words(grade)))),
-            note=" ".join(filter(None, (grading.warning(grade), notes[place]))),
+            note=" ".join(filter(None, (grading.warning(grade), notes[place], explained))),
             input_pixels=photo.pixels,
             grade=grade,
             curves=curves,

@@ -40,6 +40,8 @@ def panels(session: InspectionSession) -> Iterable[Panel]:
             score, image, seed=session.seed, **hiding
         )
         label = session.label(int(class_index))
+        has_probabilities = session.classifier is not None or session.network.has_probabilities
+        what = "Probability of" if has_probabilities else "The network's output for"
         places = deletion.ranks(image, maps["occlusion"], hiding["block"])
         masks = np.stack([places < round(share * (places.max() + 1)) for share in SHOWN_SHARES])
         for kind, pictures in (
@@ -64,8 +66,8 @@ def panels(session: InspectionSession) -> Iterable[Panel]:
                     **{f"{name} {ranking}": getattr(found, name) for ranking, found in curves.items()},
                 },
                 caption=(
-                    f"Probability of “{label}” while the pixels that matter most are {kind} first. Area, {better} is "
-                    f"better: " + ", ".join(f"{ranking} {area:.3f}" for ranking, area in areas.items()) + "."
+                    f"{what} “{label}” while the pixels that matter most are {kind} first. Area, {better} is "
+                    "better: " + ", ".join(f"{ranking} {area:.3f}" for ranking, area in areas.items()) + "."
                 ),
                 note="What is hidden is blurred, in squares. Networks were not trained on pictures with parts missing: "
                 "compare rankings, not networks.",

@@ -135,7 +135,7 @@ def _completeness_gap(session: InspectionSession, place: int, attribution: np.nd
 
 def _has_probabilities(session: InspectionSession) -> bool:
     """Curves are of probabilities: a network whose output is something else has none, unless a classifier answers."""
-    return session.classifier is not None or session.network.score_kind == "logits"
+    return session.classifier is not None or session.network.has_probabilities
 
 
 def _of_session(session: InspectionSession, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:

@@ -68,7 +68,8 @@ class InspectedNetwork:
     Nested models and `Sequential`s are entered: their layers' paths are `"backbone/conv1"`; the nested model's own
     path stands for its output. What is called again has the path `"conv1@1"`, `"backbone@1/conv1"`, and so on;
     further outputs of one operation are `"split:1"`, `"split:2"`. `INPUT` is the prepared picture, `SCORES` the class
-    scores before softmax: where the model ends in a softmax or sigmoid, what goes into it.
+    scores before softmax: where the model ends in a softmax or sigmoid, what goes into it. Where it ends in something
+    else that is not linear, and is not called "logits", they are its output as it is: `score_kind` is "output" then.
 
     Args:
         model: Any functional `keras.Model` or `keras.Sequential` with one picture as its input. Its weights are
@@ -153,6 +154,11 @@ class InspectedNetwork:
     def num_classes(self) -> int:
         """How many scores there are."""
         return int(self.shape_of(SCORES)[-1] or 0)
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether `probabilities` are some: not those of an output explained as it is, nor of a single linear one."""
+        return self.score_kind == "logits" and self.num_classes > 1
 
     def check_path(self, path: str) -> str:
         """`path`, if it is one.
@@ -460,6 +466,8 @@ class InspectedNetwork:
     def _ends_linear(self, step: Step | None) -> bool:
         """Whether scores are any numbers, and nothing squeezed them before they were arranged or averaged."""
         operation = None if step is None else step.operation
+        if step is not None and step.operation.name == "logits" and not self._arranges_probabilities(step):
+            return True  # Whatever makes them (capsules, distances), this is what their author takes the softmax of.
         if step is None or self.activation != "linear":
             return False
         is_linear = isinstance(operation, (*_LINEAR_ENDS, keras.layers.Activation))

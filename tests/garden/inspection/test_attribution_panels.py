@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
-from garden.inspection import InspectedNetwork, InspectionSession, Photo, attribution_panels, rendering
+from garden.inspection import METHODS, InspectedNetwork, InspectionSession, Photo, attribution_panels, rendering
 
 SHAPE = (12, 16, 3)
 
@@ -64,3 +66,16 @@ def test_maps_notes_and_numbers_of_each_photo_may_be_given(session):
 
 def test_without_photos_there_is_nothing(session):
     assert list(attribution_panels.make(InspectionSession(session.network), "method", brightness)) == []
+
+
+@pytest.mark.parametrize(("end", "units", "noted"), [("tanh", 2, True), ("softmax", 2, False), (None, 1, False)])
+def test_what_is_no_probability_has_no_grade_of_them_and_an_output_is_said_to_be_one(end, units, noted):
+    image = keras.Input(SHAPE)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(image))
+    network = InspectedNetwork(keras.Model(image, keras.layers.Dense(units, activation=end)(x)))
+    session = InspectionSession(network, (Photo("a", np.zeros(SHAPE, np.uint8)),), class_index=0)
+    (panel,) = attribution_panels.make(session, "method", brightness)
+    assert (attribution_panels.OUTPUT_NOTE in panel.note) == noted
+    assert (panel.grade.deletion_auc is not None) == (end == "softmax")
+    (hidden, _) = METHODS["deletion"].panels(dataclasses.replace(session, steps=3))
+    assert hidden.caption.startswith("Probability of" if end == "softmax" else "The network's output for")

@@ -238,6 +238,17 @@ def test_several_sigmoids_stay_apart():
     np.testing.assert_allclose(network.probabilities(network.logits(images())), model(images()), atol=1e-6)
 
 
+def test_what_is_called_logits_is_taken_at_its_word():
+    """Distances, or lengths of capsules: a network of the catalogue ends in a layer of this name."""
+    model = with_head(layers.UnitNormalization(name="logits"))
+    network, x = InspectedNetwork(model), images()
+    assert network.score_kind == "logits"
+    scores = network.logits(x)
+    np.testing.assert_allclose(scores, model(x), atol=1e-6)
+    np.testing.assert_allclose(network.probabilities(scores), tf.nn.softmax(scores), atol=1e-6)
+    assert InspectedNetwork(with_head(layers.UnitNormalization(name="other"))).score_kind == "output"
+
+
 ENDS_IN_PROBABILITIES = {
     "reshaped": lambda x: layers.Reshape((3,))(dense("softmax")(x)),
     "averaged": lambda x: layers.Average()([dense("softmax")(x), layers.Dense(3, "softmax", name="other")(x)]),
