@@ -115,7 +115,9 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
             values={f"channel {index}": image for index, image in zip(channels, made.images, strict=True)},
             caption=f"What excites channels of {path} most: pictures made from noise in {steps} steps; the numbers are "
             "the channel's mean output.",
-            note=f"Nothing was found that excites channel {', '.join(quiet)}." if quiet else "",
+            note=f"Nothing was found that excites {'channel' if len(quiet) == 1 else 'channels'} {', '.join(quiet)}."
+            if quiet
+            else "",
             curves=tuple(
                 Curve(f"channel {index}", np.arange(steps), values)
                 for index, values in zip(channels, made.values, strict=True)
