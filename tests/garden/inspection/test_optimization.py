@@ -287,6 +287,31 @@ def test_a_clip_leaves_its_share_of_the_picture_gray(convolutional, numbers, sha
     assert gray.sum() == np.ceil(share * 120)
 
 
+@pytest.mark.parametrize("step", [0, 3, 4])
+def test_decay_blur_and_both_clips_are_done_in_their_order(step):
+    """By hand, in float64; every fourth step blurs, beginning with the first."""
+    chance = np.random.default_rng(step)
+    pixels, gradient = chance.normal(0, 5, (2, 1, 10, 10, 3))
+    numbers = Settings(
+        learning_rate=1.0, decay=0.3, blur_radius=1.0, blur_every=4, small_norm_percentile=20,
+        small_contribution_percentile=50,
+    )  # fmt: skip
+    found = optimization.regularized(
+        tf.constant(pixels, tf.float32), tf.constant(gradient, tf.float32), tf.constant(step), numbers.tensors()
+    )
+    expected = 0.7 * pixels
+    if step != 3:
+        weights = np.exp(-0.5 * np.square(np.arange(10)[:, None] - np.arange(10)))
+        weights /= weights.sum(axis=1, keepdims=True)
+        expected = np.einsum("ij,kl,bjlc->bikc", weights, weights, expected)
+    norm = np.linalg.norm(expected, axis=-1)
+    expected = expected * (norm >= np.sort(norm.ravel())[20])[..., None]
+    contribution = np.abs((gradient * expected).sum(axis=-1))
+    expected = expected * (contribution >= np.sort(contribution.ravel())[50])[..., None]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert (np.abs(expected).sum(axis=-1) == 0).sum() == 50
+
+
 def test_blur_takes_high_frequencies_away(convolutional):
     def high_frequencies(**numbers):
         made = optimization.synthesize(
