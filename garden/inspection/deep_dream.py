@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -151,10 +153,13 @@ def dream_zoom(
 
 
 def panels(session: InspectionSession) -> Iterator[Panel]:
-    """Each photo dreamt on, guided by the next photo where there are several, and a zoom out of noise."""
+    """Each photo dreamt on, guided by the next photo where there are several, and a zoom out of noise.
+
+    Channels that are asked for grow, rather than the whole layer; a guide is followed with all of them.
+    """
     network, spec = session.network, session.network.image_spec
     path = session.layer or default_path(network)
-    objective = objectives.layer(path)
+    objective, unit, what, figure = _asked_for(session.channels, path)
     steps = session.steps_or(STEPS)
     smallest = min(network.input_shape[:2])
     # What is no map was made for one size, and cannot be asked of another.
@@ -175,17 +180,17 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
             method="deep_dream",
             image=photo.name,
             layer=path,
-            unit="whatever it sees",
+            unit=unit,
             pixels=rendering.picture(spec, dreamt[0]),
             values={"picture": dreamt[0]},
-            caption=f"{photo.name} after {octaves} × {steps} steps that make the outputs of {path} larger: their mean "
-            f"square went from {before:.3g} to {after:.3g}.",
+            caption=f"{photo.name} after {octaves} × {steps} steps that make {what} of {path} larger: their {figure} "
+            f"went from {before:.3g} to {after:.3g}.",
             input_pixels=photo.pixels,
         )
         if guided:
             other = (place + 1) % len(session.photos)
             name = session.photos[other].name
-            followed = deep_dream(network, image, objective, guide=images[other], **shared)
+            followed = deep_dream(network, image, objectives.layer(path), guide=images[other], **shared)
             yield Panel(
                 method="deep_dream",
                 image=photo.name,
@@ -203,11 +208,20 @@ def panels(session: InspectionSession) -> Iterator[Panel]:
         method="deep_dream",
         image="",
         layer=path,
-        unit="zoom from noise",
+        unit="zoom from noise" if session.channels is None else f"{unit}, zoom from noise",
         pixels=rendering.picture(spec, frames),
         values={"last frame": frames[-1]},
-        caption=f"Out of noise: {_ZOOM_STEPS} steps for {path}, 5 % closer, and again, {len(frames)} times.",
+        caption=f"Out of noise: {_ZOOM_STEPS} steps for {what} of {path}, 5 % closer, and again, {len(frames)} times.",
     )
+
+
+def _asked_for(channels: tuple[int, ...] | None, path: str) -> tuple[Objective, str, str, str]:
+    """What is made larger; its unit and name in a caption; and what its figure is."""
+    if channels is None:
+        return objectives.layer(path), "whatever it sees", "the outputs", "mean square"
+    objective = functools.reduce(operator.add, [objectives.channel(path, index) for index in channels])
+    unit = f"{'channel' if len(channels) == 1 else 'channels'} {', '.join(map(str, channels))}"
+    return objective, unit, f"the outputs of {unit}", "mean" if len(channels) == 1 else "means' sum"
 
 
 def default_path(network: InspectedNetwork) -> str:

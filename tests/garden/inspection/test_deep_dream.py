@@ -185,3 +185,19 @@ def test_panels_dream_guide_and_zoom(network):
     np.testing.assert_allclose(alone[key].values["picture"], shown[key].values["picture"], atol=1e-4)
     (photo, zoom) = panels(InspectionSession(network, photos[:1], layer="scores", steps=1))
     assert (photo.layer, zoom.pixels.shape[1:3]) == ("scores", (40, 32))
+
+
+def test_channels_that_are_asked_for_grow(network):
+    photos = (Photo("a", PIXELS[0]),)
+    photo, zoom = panels(InspectionSession(network, photos, layer="late", channels=(1,), steps=2))
+    assert (photo.unit, zoom.unit) == ("channel 1", "channel 1, zoom from noise")
+    assert photo.caption.startswith("a after ")
+    assert "that make the outputs of channel 1 of late larger: their mean went from " in photo.caption
+    whole, _ = panels(InspectionSession(network, photos, layer="late", steps=2))
+    assert np.abs(photo.values["picture"] - whole.values["picture"]).max() > 1e-3
+    before, after = (float(word.rstrip(".")) for word in photo.caption.rpartition("went from ")[2].split(" to "))
+    assert after > before
+    both, _ = panels(InspectionSession(network, photos, layer="late", channels=(0, 1), steps=1))
+    assert both.unit == "channels 0, 1"
+    with pytest.raises(InspectionError, match=r"There is no channel 99 in 'late'"):
+        list(panels(InspectionSession(network, photos, layer="late", channels=(99,), steps=1)))
