@@ -73,6 +73,30 @@ def test_a_plane_is_met_at_its_distance(linear, attack):
     assert found.l2[0] == pytest.approx(np.linalg.norm(found.images - gray()), rel=1e-5)
 
 
+def test_it_takes_the_papers_steps(make_linear):
+    """Rony et al., algorithm 1, in float64; its steps fall from 1 to 0.01 along a cosine."""
+    network, steps, gamma = make_linear(classes=3, gap=0.5), 12, 0.1
+    kernel, bias = (weight.astype(np.float64) for weight in network.model.get_layer("scores").get_weights())
+    low, high = input_space.bounds(SPEC)
+    start = ((gray() - low) / (high - low)).ravel().astype(np.float64)
+    scale, offset = np.tile(high - low, 72), np.tile(low, 72)
+    change, radius, best = np.zeros_like(start), 0.2, None
+    for step in range(steps):
+        logits = (offset + (start + change) * scale) @ kernel + bias
+        shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        fooled = logits.argmax() == 2
+        if fooled and (best is None or np.linalg.norm(change) <= np.linalg.norm(best)):
+            best = change
+        slope = scale * (kernel @ (shares - [0, 0, 1]))
+        rate = 0.01 + 0.99 * (1 + np.cos(np.pi * step / steps)) / 2
+        change = change - rate * slope / np.linalg.norm(slope)
+        radius *= 1 - gamma if fooled else 1 + gamma
+        change = np.clip(start + radius * change / np.linalg.norm(change), 0, 1) - start
+    found = ddn(network, gray(), 2, steps=steps, radius=0.2, gamma=gamma, saved=False)
+    assert found.success[0]
+    np.testing.assert_allclose((found.images - gray()).ravel() / scale, best, rtol=0, atol=1e-5)
+
+
 def test_more_steps_are_never_worse(linear):
     lengths = [ddn(linear, gray(), 1, steps=steps).l2[0] for steps in (50, 100, 200, 400)]
     assert np.isfinite(lengths).all()
