@@ -6,7 +6,14 @@ import pytest
 
 from garden.errors import InspectionError
 from garden.image_spec import ImageSpec
-from garden.inspection import InspectedNetwork, dream_octave, input_space, objectives
+from garden.inspection import (
+    InspectedNetwork,
+    deep_dream,
+    dream_octave,
+    input_space,
+    objectives,
+    picture_transforms,
+)
 
 SPEC = ImageSpec(20, 18)
 CHANCE = np.random.default_rng(0)
@@ -88,3 +95,17 @@ def test_what_has_no_slope_is_refused():
         match=r"^winner of 'no' does not depend on the picture in a way that has a gradient\. Name an earlier layer\.$",
     ):
         dream(InspectedNetwork(model, SPEC), IMAGES, path="winner")
+
+
+def test_what_a_small_octave_has_dreamt_is_added_to_the_next(network):
+    """Not the enlarged picture itself, which would lose the photo's details, and not nothing."""
+    network, _ = network
+    small = np.asarray(picture_transforms.resized(IMAGES, 10, 9))
+    detail = np.asarray(picture_transforms.resized(dream(network, small) - small, 20, 18))
+    low, high = input_space.bounds(SPEC)
+    expected = np.clip(dream(network, IMAGES + detail), low, high)
+    found = deep_dream(
+        network, IMAGES, objectives.layer("points"), octaves=2, octave_scale=2.0, steps=1, step_size=2.0, jitter=0
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-2)
+    assert np.abs(expected - dream(network, IMAGES)).max() > 1

@@ -57,3 +57,16 @@ def test_noise_has_a_seed_and_stays_within_the_pixels(averaging):
     np.testing.assert_array_equal(pictures, noise(averaging, 3, seed=4))
     assert np.abs(pictures - noise(averaging, 3, seed=5)).max() > 1
     assert pictures.min() >= 0 and pictures.max() <= 255
+
+
+def test_slopes_of_opposite_signs_do_not_cancel_out():
+    """Of a convolution the field is the sum of its weights' magnitudes over colours, of the sum over its channels."""
+    image = keras.Input((7, 7, 3))
+    model = keras.Model(image, keras.layers.Conv2D(2, 3, padding="same", use_bias=False, name="conv")(image))
+    network = InspectedNetwork(model)
+    kernel = np.random.default_rng(0).normal(0, 1, (3, 3, 3, 2))
+    model.get_layer("conv").kernel.assign(kernel)
+    found = effective_fields(network, ["conv"], noise(network, 2))["conv"].map
+    expected = np.abs(kernel.sum(axis=-1)).sum(axis=-1)
+    np.testing.assert_allclose(found[2:5, 2:5], expected / expected.max(), rtol=1e-5)
+    assert np.count_nonzero(found) == 9
