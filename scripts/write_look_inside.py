@@ -30,6 +30,7 @@ PHOTO = "chelsea"
 LONGEST_SIDE = 420
 LONGEST_SIDE_OF_MOVING = 128
 FRAMES = 16
+MOST_PICTURES = 4
 GROUPS = {
     "attribution": "What speaks for a class",
     "network": "What the network is made of",
@@ -98,22 +99,22 @@ def section(name: str, panels: list[dict[str, Any]], inspected: Path) -> str:
     lines = [f"### {method.title}\n", f"{method.about} Source: {method.source}\n"]
     lines.append(f"```\ngarden inspect {NETWORK}{images}{gallery} --method {name}\n```\n")
     mine = [panel for panel in panels if panel["method"] == name]
-    if mine:
-        panel = mine[len(mine) // 2] if name == "feature_maps" else mine[0]
-        picture = keep(inspected / panel["files"]["picture"], name)
-        caption = re.sub(r"\s+", " ", panel["caption"])
-        lines.append(f"![{method.title}](look-inside/{picture})\n")
-        lines.append(f"{caption} {panel.get('note') or ''}".strip() + "\n")
+    chosen = [panel for panel in mine if panel["image"] == PHOTO] or mine
+    chosen = chosen[:MOST_PICTURES] + [panel for panel in mine if panel["files"]["picture"].endswith(".gif")]
+    if chosen:
+        for old in PICTURES.glob(f"{name}-*.*"):
+            old.unlink()
+        for number, panel in enumerate(chosen, start=1):
+            picture = keep(inspected / panel["files"]["picture"], f"{name}-{number}")
+            lines.append(f"![{method.title}](look-inside/{picture})\n")
+            lines.append(re.sub(r"\s+", " ", f"{panel['caption']} {panel.get('note') or ''}").strip() + "\n")
     else:
-        kept = sorted(PICTURES.glob(f"{name}.*"))
-        lines += [f"![{method.title}](look-inside/{path.name})\n" for path in kept]
+        lines += [f"![{method.title}](look-inside/{path.name})\n" for path in sorted(PICTURES.glob(f"{name}-*.*"))]
     return "\n".join(lines)
 
 
 def keep(source: Path, name: str) -> str:
     """A small copy of a picture; returns its name."""
-    for old in PICTURES.glob(f"{name}.*"):
-        old.unlink()
     with Image.open(source) as picture:
         if getattr(picture, "n_frames", 1) > 1:
             frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(picture)]
