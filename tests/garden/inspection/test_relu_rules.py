@@ -143,7 +143,7 @@ def test_half_precision_is_nearly_full_precision(precision):
         (keras.ops.absolute, "an absolute value"),
         (keras.layers.Softmax(), "softmax"),
     ],
-    ids=lambda value: getattr(value, "name", str(value)),
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_other_nonlinearities_are_refused(activation, kind):
     """A ReLU beside it does not hide it."""
