@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from garden.inspection.panel import Panel
 from garden.inspection.session import InspectionSession
 
 REDUCTIONS = ("max", "mean", "l2", "signed")
+# No reduction: the signed gradient of every channel.
+ALL_CHANNELS = "all"
 
 
 def saliency(network: InspectedNetwork, images: np.ndarray, objective: Objective, *, reduce: str = "max") -> np.ndarray:
@@ -26,13 +28,17 @@ def saliency(network: InspectedNetwork, images: np.ndarray, objective: Objective
         network: Whose score it is.
         images: Prepared pictures.
         objective: What is explained; one number per picture.
-        reduce: How channels become one number: "max" or "mean" of the magnitudes, "l2" their length, "signed" the sum.
+        reduce: How channels become one number: "max" or "mean" of the magnitudes, "l2" their length, "signed" the sum;
+            "all" leaves every channel's gradient as it is.
     Input shape: `(batch, height, width, channels)`.
-    Output shape: `(batch, height, width)`, float32.
+    Output shape: `(batch, height, width)`, float32; with "all" `(batch, height, width, channels)`.
     Raises: ValueError, if `reduce` is none of these; InspectionError, if the score has no gradient.
     """
-    check_reduction(reduce)
+    if reduce != ALL_CHANNELS:
+        check_reduction(reduce)
     _, slopes, _ = gradients.gradients_of(network, images, objective)
+    if reduce == ALL_CHANNELS:
+        return slopes
     return np.asarray(over_channels(slopes, reduce))
 
 
@@ -53,6 +59,15 @@ def over_channels(slopes: Any, reduce: str) -> tf.Tensor:
     return tf.reduce_sum(slopes, axis=-1)
 
 
-def panels(session: InspectionSession) -> Iterable[Panel]:
-    """The map of each picture, graded."""
-    return attribution_panels.make(session, "saliency", saliency)
+def panels(session: InspectionSession) -> Iterator[Panel]:
+    """The map of each picture, graded; the raw numbers hold every channel's gradient, too."""
+    if not session.photos:
+        return
+    slopes = saliency(session.network, session.images, session.target, reduce=ALL_CHANNELS)
+    yield from attribution_panels.make(
+        session,
+        "saliency",
+        saliency,
+        maps=np.asarray(over_channels(slopes, "max")),
+        values=[{"channels": channels} for channels in slopes],
+    )
