@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--class", dest="class_name", metavar="NAME", help="class to explain, or its number (default: the answer)"
     )
     parser.add_argument("--layer", metavar="PATH", help="layer to look at (default: as fits the method)")
-    parser.add_argument("--channels", metavar="N[,N…]", help="units of the layer to look at (default: the most active)")
+    parser.add_argument(
+        "--channels", metavar="N[,N…]", help="units to look at, of methods about layers (default: the most active)"
+    )
     parser.add_argument("--steps", metavar="N", type=int, help="steps of methods that work in steps")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of all chance (default: 0)")
     parser.add_argument(

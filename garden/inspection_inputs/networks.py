@@ -12,7 +12,7 @@ from garden import architectures
 from garden.errors import ArchitectureError, InspectionError, UsageError
 from garden.image_spec import ImageSpec
 from garden.inspection import InspectedNetwork
-from garden.trained_model import TrainedModel
+from garden.trained_model import FACTS_FILE, TrainedModel
 from garden.weights.sources import SOURCES
 
 FILE_SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -67,7 +67,8 @@ def open_network(
     Raises: UsageError, InspectionError, ArchitectureError, RunError or WeightsError, with what to do.
     """
     path = Path(name)
-    if path.is_dir():
+    # A directory that happens to be called as an architecture is no run of it.
+    if path.is_dir() and ((path / FACTS_FILE).is_file() or name not in architectures.names()):
         return _of_run(path)
     if path.suffix.lower() in FILE_SUFFIXES:
         return _of_file(path, input_range or "0..255", input_size, labels_file, output)

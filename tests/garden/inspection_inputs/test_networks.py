@@ -51,6 +51,14 @@ def test_architecture_with_random_weights_says_that_nothing_was_learned() -> Non
         np.testing.assert_array_equal(one, other)
 
 
+def test_directory_without_a_run_does_not_hide_the_architecture_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lenet5").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert networks.open_network("lenet5", weights="none").facts["architecture"] == "lenet5"
+
+
 def test_file_is_opened_with_the_pixels_and_names_that_are_told(model_file: Path, tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("ant\nbee\ncicada\n\n")
