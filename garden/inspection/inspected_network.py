@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import difflib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
@@ -15,51 +14,12 @@ import tensorflow as tf
 
 from garden.errors import InspectionError
 from garden.image_spec import ImageSpec
+from garden.inspection import class_scores, unrolled_graph
+from garden.inspection.unrolled_graph import Step
 
 # The prepared picture, and what the network says of its classes before softmax.
 INPUT = "(input)"
 SCORES = "(logits)"
-
-_PROBABILITIES = ("softmax", "sigmoid")
-# As functions and operations are called elsewhere.
-_OTHER_NAMES = {"softmax_v2": "softmax", "log_softmax": "softmax", "log_softmax_v2": "softmax", "logsoftmax": "softmax"}
-# After these, numbers are not squeezed into 0..1: they may be explained as they are.
-_LINEAR_ENDS = (
-    keras.layers.Dense,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.GlobalMaxPooling1D,
-    keras.layers.GlobalMaxPooling2D,
-    keras.layers.AveragePooling2D,
-    keras.layers.BatchNormalization,
-    keras.layers.Flatten,
-    keras.layers.Reshape,
-    keras.layers.Rescaling,
-    keras.layers.Dropout,
-    keras.layers.Add,
-    keras.layers.Average,
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """One call of one operation, with the slots that it reads and fills.
-
-    Args:
-        path: Of its first output; "" of what inspection itself puts between.
-        call: Slots' values to the outputs.
-        operation: The Keras layer or operation; None of a change of form.
-        reads: Slots of its inputs.
-        fills: Slots of its outputs.
-    """
-
-    path: str
-    call: Callable[[dict[int, Any]], list[Any]]
-    operation: Any
-    reads: tuple[int, ...]
-    fills: tuple[int, ...]
 
 
 class InspectedNetwork:
@@ -88,7 +48,7 @@ class InspectedNetwork:
         labels: Sequence[str] | None = None,
         output: int = 0,
     ) -> None:
-        graph = _graph_of(model)
+        graph = unrolled_graph.graph_of(model)
         if graph is None:
             raise InspectionError(
                 f"The model '{model.name}' is a subclass of keras.Model without a graph of layers; inspection follows "
@@ -107,14 +67,10 @@ class InspectedNetwork:
             )
         self.model = model
         self.labels = None if labels is None else tuple(labels)
-        self._steps: list[Step] = []
-        self._slot_of: dict[str, int] = {INPUT: 0}
-        self._slots = 1
         self._functions: dict[Hashable, Any] = {}
         self._remembered: dict[Hashable, Any] = {}
         self._plans: dict[Hashable, list[Step]] = {}
         self._shapes: dict[str, tuple[int | None, ...]] | None = None
-        self._counts: dict[str, int] = {}
         self._values: tuple[tuple[Any, tf.Variable], ...] = ()
         shape = tuple(graph.inputs[0].shape[1:])
         if image_spec is None:
@@ -127,8 +83,12 @@ class InspectedNetwork:
             )
         self.image_spec = image_spec
         self._outer_dtype = graph.inputs[0].dtype
-        outputs = self._unroll(graph, "", [0])
-        self._find_scores(outputs[output])
+        unrolled = unrolled_graph.UnrolledGraph(graph)
+        scores = class_scores.find(unrolled, unrolled.outputs[output])
+        self.activation, self.score_kind = scores.activation, scores.kind
+        self._score_slots = scores.slots
+        self._steps = unrolled.steps
+        self._slot_of = {INPUT: 0, **unrolled.slot_of, SCORES: scores.slot}
 
     # ------------------------------------------------------------------ what there is
 
@@ -350,51 +310,9 @@ class InspectedNetwork:
         logits = np.asarray(logits, np.float32)
         if self.score_kind == "output" or logits.shape[-1] == 1:
             return logits
-        if self.activation == "sigmoid" and not self._two_sided:
-            return np.asarray(tf.sigmoid(logits))
-        if self._two_sided:
+        if self.activation == "sigmoid":
             return np.asarray(tf.sigmoid(logits))
         return np.asarray(tf.nn.softmax(logits))
-
-    # ------------------------------------------------------------------ following the graph
-
-    def _unroll(self, model: Any, prefix: str, given: list[int]) -> list[int]:
-        slots = {id(tensor): slot for tensor, slot in zip(model.inputs, given, strict=True)}
-        # Keras offers its graph under no public name. The nodes are deepest, that is nearest to the input, first.
-        for depth in sorted(model._nodes_by_depth, reverse=True):
-            for node in model._nodes_by_depth[depth]:
-                if node.is_input or any(id(tensor) not in slots for tensor in node.input_tensors):
-                    continue
-                path = self._new_path(prefix + node.operation.name)
-                reads = [slots[id(tensor)] for tensor in node.input_tensors]
-                inner = _graph_of(node.operation)
-                if inner is not None and len(inner.inputs) == len(reads):
-                    entered = [self._cast(slot, tensor.dtype) for slot, tensor in zip(reads, inner.inputs, strict=True)]
-                    fills = self._unroll(inner, path + "/", entered)
-                    for place, slot in enumerate(fills):
-                        self._slot_of[path if place == 0 else f"{path}:{place}"] = slot
-                else:
-                    fills = [self._new_slot() for _ in node.outputs]
-                    self._steps.append(Step(path, _caller(node, reads), node.operation, tuple(reads), tuple(fills)))
-                    for place, slot in enumerate(fills):
-                        self._slot_of[path if place == 0 else f"{path}:{place}"] = slot
-                slots.update((id(tensor), slot) for tensor, slot in zip(node.outputs, fills, strict=True))
-        return [slots[id(tensor)] for tensor in model.outputs]
-
-    def _new_path(self, path: str) -> str:
-        count = self._counts.get(path, 0)
-        self._counts[path] = count + 1
-        return path if count == 0 else f"{path}@{count}"
-
-    def _new_slot(self) -> int:
-        self._slots += 1
-        return self._slots - 1
-
-    def _cast(self, slot: int, dtype: str) -> int:
-        """An inner model's input takes what it declares, whatever precision comes in."""
-        new = self._new_slot()
-        self._steps.append(Step("", lambda values: [tf.cast(values[slot], dtype)], None, (slot,), (new,)))
-        return new
 
     def _plan(self, paths: tuple[str, ...], given: tuple[str, ...], has_picture: bool) -> list[Step]:
         key = (paths, given, has_picture)
@@ -432,115 +350,6 @@ class InspectedNetwork:
             if self._depends(later, path) and self._depends(SCORES, later)
         )
 
-    # ------------------------------------------------------------------ scores
-
-    def _find_scores(self, slot: int) -> None:
-        """Where the class scores are before they become probabilities."""
-        step = self._step_filling(slot)
-        self._score_slots = {slot}
-        while step is not None and _is_identity(step.operation):
-            slot = step.reads[0]
-            step = self._step_filling(slot)
-            self._score_slots.add(slot)
-        operation = None if step is None else step.operation
-        self.activation = _activation_name(operation)
-        self.score_kind = "logits"
-        self._two_sided = False
-        if self.activation in _PROBABILITIES and step is not None:
-            if isinstance(operation, keras.layers.Dense) or hasattr(operation, "convolution_op"):
-                slot = self._linear(step)
-            elif _is_activation_alone(operation):
-                slot = step.reads[0]
-            else:
-                self.score_kind = "output"
-        elif not self._ends_linear(step):
-            self.score_kind = "output"
-        if self.activation == "sigmoid" and self.score_kind == "logits":
-            slot = self._both_sides(slot)
-        self._score_slots.add(slot)
-        new = self._new_slot()
-        end = slot
-        self._steps.append(Step("", lambda values: [_flat_scores(values[end])], None, (end,), (new,)))
-        self._slot_of[SCORES] = new
-
-    def _ends_linear(self, step: Step | None) -> bool:
-        """Whether scores are any numbers, and nothing squeezed them before they were arranged or averaged."""
-        operation = None if step is None else step.operation
-        if step is not None and step.operation.name == "logits" and not self._arranges_probabilities(step):
-            return True  # Whatever makes them (capsules, distances), this is what their author takes the softmax of.
-        if step is None or self.activation != "linear":
-            return False
-        is_linear = isinstance(operation, (*_LINEAR_ENDS, keras.layers.Activation))
-        return is_linear and not self._arranges_probabilities(step)
-
-    def _arranges_probabilities(self, step: Step) -> bool:
-        """Whether what a step gives are probabilities, averaged or in another shape: softmax, then flattening."""
-        if hasattr(step.operation, "kernel") or isinstance(step.operation, keras.layers.BatchNormalization):
-            return False
-        for earlier in filter(None, map(self._step_filling, step.reads)):
-            if _activation_name(earlier.operation) in _PROBABILITIES:
-                return True
-            is_linear = isinstance(earlier.operation, _LINEAR_ENDS) or _is_identity(earlier.operation)
-            if is_linear and self._arranges_probabilities(earlier):
-                return True
-        return False
-
-    def _step_filling(self, slot: int) -> Step | None:
-        return next((step for step in self._steps if slot in step.fills), None)
-
-    def _linear(self, step: Step) -> int:
-        """The output of a dense layer or convolution without its activation; the layer itself stays as it is."""
-        layer, read, new = step.operation, step.reads[0], self._new_slot()
-
-        def call(values: dict[int, Any]) -> list[Any]:
-            dtype = layer.compute_dtype
-            x, kernel = tf.cast(values[read], dtype), tf.cast(keras.ops.convert_to_tensor(layer.kernel), dtype)
-            if isinstance(layer, keras.layers.Dense):
-                y = keras.ops.matmul(x, kernel)
-            else:
-                y = layer.convolution_op(x, kernel)
-            if layer.use_bias:
-                y = y + tf.cast(keras.ops.convert_to_tensor(layer.bias), dtype)
-            return [y]
-
-        self._steps.append(Step("", call, layer, (read,), (new,)))
-        return new
-
-    def _both_sides(self, slot: int) -> int:
-        """One sigmoid tells two classes apart: the score of the other is the negative."""
-        new = self._new_slot()
-        network = self
-
-        def call(values: dict[int, Any]) -> list[Any]:
-            z = _flat_scores(values[slot])
-            network._two_sided = z.shape[-1] == 1
-            return [tf.concat([-z, z], axis=-1) if z.shape[-1] == 1 else z]
-
-        self._steps.append(Step("", call, None, (slot,), (new,)))
-        return new
-
-
-def _graph_of(model: Any) -> Any:
-    """The graph of a functional or Sequential model that runs as its graph says; None for anything else."""
-    if isinstance(model, keras.Sequential):
-        return getattr(model, "_functional", None)
-    functional = keras.src.models.Functional
-    if isinstance(model, functional) and type(model).call is functional.call:
-        return model
-    return None
-
-
-def _caller(node: Any, reads: list[int]) -> Callable[[dict[int, Any]], list[Any]]:
-    operation, arguments = node.operation, node.arguments
-    ids = [id(tensor) for tensor in node.input_tensors]
-    options = {"training": False} if getattr(operation, "_call_has_training_arg", False) else {}
-
-    def call(values: dict[int, Any]) -> list[Any]:
-        args, kwargs = arguments.fill_in({key: values[slot] for key, slot in zip(ids, reads, strict=True)})
-        return list(keras.tree.flatten(operation(*args, **{**kwargs, **options})))
-
-    return call
-
 
 def _plain_spec(model: Any, shape: tuple[int | None, ...]) -> ImageSpec:
     height, width, channels = shape
@@ -550,38 +359,3 @@ def _plain_spec(model: Any, shape: tuple[int | None, ...]) -> ImageSpec:
             "channels. Give an ImageSpec with it."
         )
     return ImageSpec(height, width, channels, mean=(0.0,) * channels, std=(1.0,) * channels, resize="stretch")
-
-
-def _is_identity(operation: Any) -> bool:
-    if isinstance(operation, (keras.layers.Dropout, keras.layers.Identity)) or operation is None:
-        return True
-    return type(operation) is keras.layers.Activation and _activation_name(operation) == "linear"
-
-
-def _activation_name(operation: Any) -> str:
-    """Name of the activation that an operation ends in; "linear" where it has none."""
-    if isinstance(operation, keras.layers.Softmax):
-        return "softmax"
-    kind = type(operation).__name__.lower()
-    kind = _OTHER_NAMES.get(kind, kind)
-    if kind in _PROBABILITIES:  # keras.ops.softmax(x) in a functional model
-        return kind
-    function = getattr(operation, "activation", None)
-    if function is None:
-        return "linear"
-    name = str(getattr(function, "__name__", type(function).__name__)).lower()
-    return _OTHER_NAMES.get(name, name)
-
-
-def _is_activation_alone(operation: Any) -> bool:
-    """Whether an operation is but its activation: what it reads is what goes into it."""
-    is_layer = isinstance(operation, (keras.layers.Activation, keras.layers.Softmax))
-    return is_layer or not isinstance(operation, keras.layers.Layer)
-
-
-def _flat_scores(scores: Any) -> tf.Tensor:
-    """Scores as `(batch, classes)`, float32: a 1×1 map of them is flattened."""
-    scores = tf.cast(scores, tf.float32)
-    if len(scores.shape) > 2 and all(side == 1 for side in scores.shape[1:-1]):
-        scores = tf.reshape(scores, (-1, scores.shape[-1]))
-    return scores

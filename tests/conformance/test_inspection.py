@@ -36,6 +36,7 @@ MACHINERY = {
     "codes": "what the methods of folders compare",
     "changed_regions": "which part of each map a hidden square can change",
     "changed_windows": "the same as windows to compute",
+    "class_scores": "where scores are before they become probabilities",
     "concepts": "pictures with known masks, for dissection",
     "dream_octave": "one size of DeepDream's pictures",
     "effective_field": "what counts of a receptive field",
@@ -64,13 +65,16 @@ MACHINERY = {
     "session": "a type",
     "strongest_patches": "the search behind top_patches",
     "tail": "quantiles",
+    "unrolled_graph": "the calls of an InspectedNetwork",
 }
 
 # Files without a test file of their own, and the one that tests them.
 TESTED_WITH = {
+    "class_scores": "inspected_network",
     "changed_windows": "changed_regions",
     "occlusion_panels": "occlusion",
     "occlusion_windows": "occlusion",
+    "unrolled_graph": "inspected_network",
 }
 
 
