@@ -68,11 +68,27 @@ def open_network(
     """
     path = Path(name)
     # A directory that happens to be called as an architecture is no run of it.
+    of_a_file = {
+        "--input-range": input_range,
+        "--input-size": input_size,
+        "--labels": labels_file,
+        "--score-output": output or None,
+    }
     if path.is_dir() and ((path / FACTS_FILE).is_file() or name not in architectures.names()):
+        _refuse({"--weights": weights, **of_a_file}, f"{name} is a run, which has its own")
         return _of_run(path)
     if path.suffix.lower() in FILE_SUFFIXES:
+        _refuse({"--weights": weights}, f"{name} is a file with weights of its own")
         return _of_file(path, input_range or "0..255", input_size, labels_file, output)
+    _refuse(of_a_file, f"{name} is looked for in the catalogue, whose networks have their own")
     return _of_catalogue(name, weights)
+
+
+def _refuse(options: dict[str, Any], fact: str) -> None:
+    """Say of an option that would have no effect that it has none."""
+    for option, value in options.items():
+        if value is not None:
+            raise UsageError(f"{option} has no meaning here: {fact}. Leave {option} out.")
 
 
 def _of_run(directory: Path) -> NetworkSource:

@@ -124,3 +124,30 @@ def test_classes_of_imagenet_have_names() -> None:
     labels = networks._imagenet_labels()
     assert len(labels) == 1000
     assert (labels[0], labels[281], labels[504]) == ("tench", "tabby cat", "coffee mug")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("input_range", "0..1"), ("input_size", (20, 20)), ("labels_file", Path("names.txt")), ("output", 1)],
+)
+def test_options_of_a_file_are_not_ignored_elsewhere(
+    option: str, value: Any, colour_model: Any, tmp_path: Path
+) -> None:
+    flag = {"output": "--score-output", "labels_file": "--labels"}.get(option, f"--{option.replace('_', '-')}")
+    with pytest.raises(UsageError) as caught:
+        networks.open_network("squeezenet1_1", **{option: value})
+    assert str(caught.value) == (
+        f"{flag} has no meaning here: squeezenet1_1 is looked for in the catalogue, whose networks have their own. "
+        f"Leave {flag} out."
+    )
+    colour_model.save(tmp_path / "run")
+    with pytest.raises(UsageError, match=f"{flag} has no meaning here: .*run is a run, which has its own. Leave"):
+        networks.open_network(str(tmp_path / "run"), **{option: value})
+
+
+def test_weights_are_of_architectures_only(colour_model: Any, model_file: Path, tmp_path: Path) -> None:
+    colour_model.save(tmp_path / "run")
+    with pytest.raises(UsageError, match=r"--weights has no meaning here: .*run is a run, which has its own\. Leave"):
+        networks.open_network(str(tmp_path / "run"), weights="imagenet")
+    with pytest.raises(UsageError, match=r"--weights has no meaning here: .*theirs\.keras is a file with weights of"):
+        networks.open_network(str(model_file), weights="imagenet")
