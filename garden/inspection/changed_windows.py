@@ -29,13 +29,8 @@ _LOCAL_LAYERS = (
     keras.layers.Identity,
     keras.layers.Rescaling,
     keras.layers.ZeroPadding2D,
-    keras.layers.Add,
-    keras.layers.Subtract,
-    keras.layers.Multiply,
-    keras.layers.Average,
-    keras.layers.Maximum,
-    keras.layers.Minimum,
     keras.layers.Concatenate,
+    *operation_reach.MERGES,
 )
 
 

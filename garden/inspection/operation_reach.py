@@ -25,7 +25,8 @@ _POINTWISE_LAYERS = (
     keras.layers.Identity,
     keras.layers.Rescaling,
 )
-_MERGES = (
+# They put maps together place by place.
+MERGES = (
     keras.layers.Add,
     keras.layers.Subtract,
     keras.layers.Multiply,
@@ -95,7 +96,7 @@ def uses(
         axes = [_along(operation, axis, inputs[0], output) for axis in (0, 1)]
         if axes[0] is not None and axes[1] is not None:
             return (Use((axes[0], axes[1])),)
-    known = isinstance(operation, _MERGES) or (
+    known = isinstance(operation, MERGES) or (
         isinstance(operation, keras.layers.Concatenate) and operation.axis in (-1, 3)
     )
     if known and all(_is_map(shape) for shape in inputs):

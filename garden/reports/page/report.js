@@ -314,20 +314,7 @@
     drawDetail(choice.current);
     writeAddress(false);
   });
-  keys(
-    choice,
-    {
-      ArrowLeft: ["method", -1],
-      ArrowRight: ["method", 1],
-      ArrowUp: ["image", -1],
-      ArrowDown: ["image", 1],
-      "[": ["layer", -1],
-      "]": ["layer", 1],
-      ",": ["unit", -1],
-      ".": ["unit", 1],
-    },
-    () => view === "detail",
-  );
+  keys(choice, () => view === "detail");
   document.addEventListener("keydown", (event) => {
     if (event.key === "o" && !event.target.closest("input, select") && !event.ctrlKey && !event.metaKey) {
       showView(view === "overview" ? "detail" : "overview");

@@ -131,13 +131,25 @@ globalThis.GardenSelectors = (() => {
     return element("div", { class: "selectors", role: "group", "aria-label": "What is shown" }, ...parts.map((part) => part.whole));
   }
 
-  // Keys that move through facets, as `{ArrowLeft: ["method", -1]}`; not while something else takes keys.
-  function keys(choice, moves, isActive = () => true) {
+  // Keys, and the facet that each moves through.
+  const MOVES = {
+    ArrowLeft: ["method", -1],
+    ArrowRight: ["method", 1],
+    ArrowUp: ["image", -1],
+    ArrowDown: ["image", 1],
+    "[": ["layer", -1],
+    "]": ["layer", 1],
+    ",": ["unit", -1],
+    ".": ["unit", 1],
+  };
+
+  // Move through facets by keys; not while something else takes them.
+  function keys(choice, isActive = () => true) {
     document.addEventListener("keydown", (event) => {
       const busy = event.target.closest?.("input, select, textarea, [data-keys]");
-      if (busy || event.ctrlKey || event.metaKey || event.altKey || !(event.key in moves) || !isActive()) return;
+      if (busy || event.ctrlKey || event.metaKey || event.altKey || !(event.key in MOVES) || !isActive()) return;
       event.preventDefault();
-      choice.move(...moves[event.key]);
+      choice.move(...MOVES[event.key]);
     });
   }
 

@@ -123,16 +123,7 @@ export async function render() {
     stepPlace = Infinity;
     draw();
   });
-  keys(choice, {
-    ArrowLeft: ["method", -1],
-    ArrowRight: ["method", 1],
-    ArrowUp: ["image", -1],
-    ArrowDown: ["image", 1],
-    "[": ["layer", -1],
-    "]": ["layer", 1],
-    ",": ["unit", -1],
-    ".": ["unit", 1],
-  });
+  keys(choice);
   main.replaceChildren(
     bar(choice, { names: NAMES, text }),
     element("div", { class: "tools" }, comparison.element.firstChild, pin, unpin),
