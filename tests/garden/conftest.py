@@ -320,8 +320,10 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def photo() -> Callable[[str], np.ndarray]:
     """Name of a sample photo of scikit-image or scikit-learn → its uint8 RGB pixels."""
-    skimage, sklearn = pytest.importorskip("skimage"), pytest.importorskip("sklearn.datasets")
-    folders = [Path(skimage.__file__).parent / "data", Path(sklearn.__file__).parent / "images"]
+    import skimage
+    import sklearn.datasets
+
+    folders = [Path(skimage.__file__).parent / "data", Path(sklearn.datasets.__file__).parent / "images"]
 
     def load(name: str) -> np.ndarray:
         path = next(folder / name for folder in folders if (folder / name).is_file())
