@@ -35,6 +35,9 @@ _CODES_OF_A_WRONG_INPUT = frozenset({Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE, C
 class Runner(Protocol):
     """Runs a servable on behalf of one request and blocks until the answer is there."""
 
+    may_be_skipped: bool
+    """Whether a request that takes no time need not come here."""
+
     def run(
         self,
         servable: Servable,
@@ -54,6 +57,8 @@ class DirectRunner:
 
     More computations than cores only take each other's caches; the rest wait for their turn.
     """
+
+    may_be_skipped = True
 
     def __init__(self, max_concurrent: int) -> None:
         """
@@ -110,6 +115,8 @@ class _Batch:
 
 class BatchingRunner:
     """Merges concurrent requests along their first dimension."""
+
+    may_be_skipped = False
 
     def __init__(self, config: BatchingConfig, *, num_batch_threads: int) -> None:
         """

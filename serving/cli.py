@@ -107,6 +107,9 @@ def make_config(arguments: argparse.Namespace) -> ServerConfig:
         saved_model_tags=tuple(arguments.saved_model_tags.split(",")),
         tensorflow_intra_op_parallelism=intra_op,
         tensorflow_inter_op_parallelism=inter_op,
+        model_config_file=_path(arguments.model_config_file),
+        model_cache_dir=_path(arguments.model_cache_dir),
+        tensorflow_session_config_file=_path(arguments.tensorflow_session_config_file),
         **{
             name: getattr(arguments, name)
             for name in (
@@ -124,9 +127,33 @@ def make_config(arguments: argparse.Namespace) -> ServerConfig:
                 "num_request_iterations_for_warmup",
                 "enable_grpc_healthcheck_service",
                 "grace_period_seconds",
+                "model_config_file_poll_wait_seconds",
+                "reload_timeout_seconds",
+                "num_unload_threads",
+                "enable_per_model_batching_parameters",
+                "enable_signature_method_name_check",
+                "enable_serialization_as_tensor_content",
+                "rest_api_enable_cors_support",
+                "rest_strict_format",
+                "rest_api_enable_tls",
+                "enable_model_listing",
+                "enable_web_page",
+                "otlp_endpoint",
+                "engine",
+                "engine_tolerance",
+                "prefer_tflite_model",
+                "isolate_models",
+                "per_process_gpu_memory_fraction",
+                "xla_cpu_compilation_enabled",
+                "xla_gpu_compilation_enabled",
+                "mixed_precision",
             )
         },
     )
+
+
+def _path(text: str) -> Path | None:
+    return Path(text).absolute() if text else None
 
 
 def _models(arguments: argparse.Namespace) -> tuple[ModelConfig, ...]:

@@ -86,6 +86,23 @@ class BatchingConfig:
 
 
 @dataclass(frozen=True)
+class SslConfig:
+    """Keys and certificates, each the PEM text itself; TF Serving's SSLConfig.
+
+    Attributes:
+        server_key: The server's private key.
+        server_cert: Its certificate chain.
+        custom_ca: What clients' certificates are checked against; "" for the system's authorities.
+        client_verify: Whether a client must show a certificate.
+    """
+
+    server_key: str
+    server_cert: str
+    custom_ca: str = ""
+    client_verify: bool = False
+
+
+@dataclass(frozen=True)
 class ServerConfig:
     """Everything that a server is built from. Fields are named as tensorflow_model_server's flags are.
 
@@ -123,6 +140,31 @@ class ServerConfig:
     enable_grpc_healthcheck_service: bool = False
     tensorflow_intra_op_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 0
+    model_config_file: Path | None = None
+    model_config_file_poll_wait_seconds: float = 0.0
+    reload_timeout_seconds: float = 0.0
+    num_unload_threads: int = 0
+    enable_per_model_batching_parameters: bool = False
+    enable_signature_method_name_check: bool = False
+    enable_serialization_as_tensor_content: bool = False
+    rest_api_enable_cors_support: bool = False
+    rest_strict_format: bool = False
+    rest_api_enable_tls: bool = False
+    enable_model_listing: bool = False
+    enable_web_page: bool = False
+    otlp_endpoint: str = ""
+    ssl: SslConfig | None = None
+    auth_tokens: frozenset[str] = frozenset()
+    engine: str = "tensorflow"
+    engine_tolerance: float = 1e-3
+    prefer_tflite_model: bool = False
+    isolate_models: bool = False
+    model_cache_dir: Path | None = None
+    tensorflow_session_config_file: Path | None = None
+    per_process_gpu_memory_fraction: float = 0.0
+    xla_cpu_compilation_enabled: bool = False
+    xla_gpu_compilation_enabled: bool = False
+    mixed_precision: str = ""
     grace_period_seconds: float = 30.0
     num_cpus: int = 0
     labels: dict[str, dict[str, int]] = field(init=False)

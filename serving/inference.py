@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -121,16 +122,34 @@ class Inference:
         except KeyError:
             raise InvalidArgument(f"Unrecognized servable version label: {spec.version_label}") from None
 
-    def predict(self, request: PredictRequest, *, timeout_seconds: float | None = None) -> Prediction:
+    def is_quick(self, spec: ModelSpec, request_bytes: int) -> bool:
+        """Whether a request may be answered where it arrived, with `at_once`: it takes next to no time.
+
+        Args:
+            spec: The model that it is for.
+            request_bytes: Its size on the wire.
+        """
+        if not self._runner.may_be_skipped:
+            return False
+        try:
+            servable = self._manager.peek(spec.name, self._version(spec))
+        except ServingError:
+            return False
+        return servable is not None and servable.is_quick(request_bytes)
+
+    def predict(
+        self, request: PredictRequest, *, timeout_seconds: float | None = None, at_once: bool = False
+    ) -> Prediction:
         """Run a signature on named tensors.
 
         Args:
             request: Model, inputs and wanted outputs.
             timeout_seconds: How long the client still waits; None: as long as it takes.
+            at_once: Compute in the calling thread without waiting for a turn; only where `is_quick`.
         Raises: ServingError.
         """
         with self.borrow(request.model) as (id, servable):
-            return self.predict_with(id, servable, request, timeout_seconds=timeout_seconds)
+            return self.predict_with(id, servable, request, timeout_seconds=timeout_seconds, at_once=at_once)
 
     def predict_with(
         self,
@@ -139,6 +158,7 @@ class Inference:
         request: PredictRequest,
         *,
         timeout_seconds: float | None = None,
+        at_once: bool = False,
     ) -> Prediction:
         """As `predict`, with a version that is already borrowed."""
         signature_name = request.model.signature_name or DEFAULT_SIGNATURE
@@ -148,7 +168,7 @@ class Inference:
         feeds = _feeds(signature, request.inputs)
         aliases = _wanted_outputs(signature, request.output_filter)
         names = [signature.outputs[alias].name for alias in aliases]
-        arrays = self._run(id, servable, feeds, names, "Predict", timeout_seconds)
+        arrays = self._run(id, servable, feeds, names, "Predict", timeout_seconds, at_once)
         return Prediction(id, signature_name, dict(zip(aliases, arrays, strict=True)))
 
     def classify(
@@ -223,9 +243,13 @@ class Inference:
         names: Sequence[str],
         api: str,
         timeout_seconds: float | None,
+        at_once: bool = False,
     ) -> list[np.ndarray]:
         started = time.perf_counter()
-        arrays = self._runner.run(servable, feeds, names, timeout_seconds=timeout_seconds)
+        run = (
+            functools.partial(servable.run, at_once=True) if at_once else functools.partial(self._runner.run, servable)
+        )
+        arrays = run(feeds, names, timeout_seconds=timeout_seconds)
         self._metrics.record_runtime(id.name, api, time.perf_counter() - started)
         if len(arrays) != len(names):
             raise ServingError("Predict internal error")

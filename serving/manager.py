@@ -128,6 +128,13 @@ class Manager:
             if is_last_of_unloading:
                 self._wake.set()
 
+    def peek(self, name: str, version: int | None = None) -> Servable | None:
+        """What `lend` would lend, without borrowing it: to look at, not to run. None if there is nothing."""
+        with self._lock:
+            available = self._serving.get(name, {})
+            managed = available.get(max(available, default=-1) if version is None else version)
+            return managed.servable if managed is not None else None
+
     def status(self, name: str) -> list[VersionStatus]:
         """What is known of a model's versions, newest number first; empty for a model never seen."""
         with self._lock:

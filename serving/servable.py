@@ -28,6 +28,7 @@ class Servable(Protocol):
         outputs: Sequence[str],
         *,
         timeout_seconds: float | None = None,
+        at_once: bool = False,
     ) -> list[np.ndarray]:
         """Compute tensors of the graph.
 
@@ -35,9 +36,13 @@ class Servable(Protocol):
             inputs: Values by tensor name (not by alias: signatures may share tensors).
             outputs: Names of the tensors wanted.
             timeout_seconds: How long the client still waits; None: as long as it takes.
+            at_once: Compute in the calling thread, whatever the timeout; for those that are quick.
         Returns: the values, in the order of `outputs`.
         Raises: ServingError, with the runtime's own sentence.
         """
+
+    def is_quick(self, request_bytes: int) -> bool:
+        """Whether a request of so many bytes may be computed where it arrived: serving.pace says when."""
 
     def unload(self) -> None:
         """Give back its memory. Nothing runs on it any more."""

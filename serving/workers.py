@@ -9,6 +9,10 @@ from typing import Any
 from serving.inference import Inference
 
 
+class WorkersStopped(RuntimeError):
+    """The threads have ended and take nothing any more."""
+
+
 class Workers(ThreadPoolExecutor):
     """Threads that answer requests, in the order in which they came."""
 
@@ -32,9 +36,9 @@ class Workers(ThreadPoolExecutor):
 
         try:
             future = super().submit(answer)
-        except RuntimeError:
+        except RuntimeError as error:
             admission.give_back()
-            raise
+            raise WorkersStopped(str(error)) from error
         # Also of a request that its client cancelled, and that therefore never runs.
         future.add_done_callback(lambda _: admission.give_back())
         return future

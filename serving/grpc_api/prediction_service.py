@@ -17,11 +17,14 @@ NAME = "tensorflow.serving.PredictionService"
 def methods(inference: Inference) -> dict[str, Method]:
     """The service's methods by name; what is not here is UNIMPLEMENTED."""
 
-    def predict(request: Any, request_bytes: int, timeout_seconds: float | None) -> bytes:
+    def predict(request: Any, request_bytes: int, timeout_seconds: float | None, at_once: bool = False) -> bytes:
         prediction = inference.predict(
-            proto_messages.predict_request(request, request_bytes), timeout_seconds=timeout_seconds
+            proto_messages.predict_request(request, request_bytes), timeout_seconds=timeout_seconds, at_once=at_once
         )
         return proto_messages.encode_prediction(prediction)
+
+    def is_quick(request: Any, request_bytes: int) -> bool:
+        return request.HasField("model_spec") and inference.is_quick(proto_messages.model_spec(request), request_bytes)
 
     def classify(request: Any, request_bytes: int, timeout_seconds: float | None) -> bytes:
         spec = proto_messages.model_spec(request)
@@ -40,7 +43,7 @@ def methods(inference: Inference) -> dict[str, Method]:
         return bytes(proto_messages.metadata_response(inference.metadata(spec)).SerializeToString())
 
     return {
-        "Predict": Method(predict, predict_pb2.PredictRequest, metrics_api="Predict"),
+        "Predict": Method(predict, predict_pb2.PredictRequest, metrics_api="Predict", is_quick=is_quick),
         "Classify": Method(classify, classification_pb2.ClassificationRequest, metrics_api="Classify"),
         "GetModelMetadata": Method(get_model_metadata, get_model_metadata_pb2.GetModelMetadataRequest),
     }

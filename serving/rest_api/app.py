@@ -17,7 +17,7 @@ from serving.messages import ModelSpec
 from serving.metrics import Metrics
 from serving.rest_api import routes
 from serving.status import HTTP_STATUS, Code
-from serving.workers import Workers
+from serving.workers import Workers, WorkersStopped
 
 _log = logging.getLogger(__name__)
 
@@ -118,9 +118,7 @@ class RestApi:
         except ServingError as error:
             code = error.code
             response = _error_response(error)
-        except RuntimeError as error:
-            if "shutdown" not in str(error):
-                raise
+        except WorkersStopped:
             code = Code.UNAVAILABLE
             response = _error_response(ShuttingDown())
         except (ConnectionError, asyncio.CancelledError):

@@ -158,11 +158,10 @@ def test_an_unknown_flag_is_a_usage_error():
 
 
 def test_a_flag_that_promises_protection_is_refused_not_ignored():
-    code, _, error = finished("--ssl_config_file=/x", "--model_base_path=/m")
+    code, _, error = finished("--use_alts_credentials", "--model_base_path=/m")
     assert code == 2
     assert error == (
-        "--ssl_config_file cannot be used: this server does not encrypt yet, and will not pretend to; put a TLS "
-        "proxy in front.\n"
+        "--use_alts_credentials cannot be used: ALTS works on Google's machines only; use --ssl_config_file.\n"
     )
 
 
