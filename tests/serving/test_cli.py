@@ -284,12 +284,12 @@ def test_sigterm_lets_requests_in_flight_end_and_refuses_new_ones(run, saved_mod
         "--port=0",
         "--rest_api_port=0",
         "--enable_profiler",
-        "--num_unload_threads=2",
+        "--num_tflite_pools=2",
     )
     port = server.wait_for_line(r"Running gRPC ModelServer at 0\.0\.0\.0:(\d+) \.\.\.")[1]
     server.wait_for_line(r"Exporting HTTP/REST API at:localhost:(\d+) \.\.\.")
     server.wait_for_line("--enable_profiler is accepted, but has no effect in this server.")
-    server.wait_for_line("--num_unload_threads is accepted, but has no effect in this server.")
+    server.wait_for_line("--num_tflite_pools is accepted, but has no effect in this server.")
     with SlowClient(port) as client:
         # How many steps are two seconds here and now?
         steps, seconds = 250, 0.0
