@@ -139,6 +139,7 @@ def make_config(arguments: argparse.Namespace) -> ServerConfig:
                 "enable_model_listing",
                 "enable_web_page",
                 "otlp_endpoint",
+                "enable_profiler",
                 "engine",
                 "engine_tolerance",
                 "prefer_tflite_model",

@@ -155,6 +155,7 @@ class ServerConfig:
     otlp_endpoint: str = ""
     ssl: SslConfig | None = None
     auth_tokens: frozenset[str] = frozenset()
+    enable_profiler: bool = True
     engine: str = "tensorflow"
     engine_tolerance: float = 1e-3
     prefer_tflite_model: bool = False

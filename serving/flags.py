@@ -116,13 +116,13 @@ FLAGS = (
     Flag("tensorflow_intra_op_parallelism", 0, "threads within one operation (default: the cores)"),
     Flag("tensorflow_inter_op_parallelism", 0, "operations at a time (default: the cores)"),
     Flag("enable_grpc_healthcheck_service", False, "answer grpc.health.v1.Health/Check"),
+    Flag("enable_profiler", True, "answer TensorBoard's profiler; never with --ssl_config_file or --auth_tokens_file"),
     Flag("grace_period_seconds", 30.0, "how long SIGTERM waits for requests being answered", is_ours=True),
     Flag("version", False, "print the versions and exit"),
 )
 
 # Accepted so that an existing command line works unchanged; a warning names those that are given.
 FLAGS_WITHOUT_EFFECT = (
-    "enable_profiler",
     "flush_filesystem_caches",
     "num_tflite_interpreters_per_pool",
     "num_tflite_pools",

@@ -71,6 +71,8 @@ class Server:
             max_waiting=config.max_waiting_requests,
             channel_arguments=config.grpc_channel_arguments,
             enable_health_service=config.enable_grpc_healthcheck_service,
+            # TensorFlow's profiler server takes anybody; where callers must identify themselves it stays away.
+            enable_profiler=config.enable_profiler and config.ssl is None and not config.auth_tokens,
         )
         self._rest = RestApi(
             self.inference,

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from serving.errors import ServingError
-from serving.grpc_api import call, health_service, model_service, prediction_service
+from serving.grpc_api import call, health_service, model_service, prediction_service, profiler_service
 from serving.inference import Inference
 from serving.metrics import Metrics
 from serving.workers import Workers
@@ -40,6 +40,7 @@ class GrpcApi:
         max_waiting: int,
         channel_arguments: Sequence[tuple[str, int | str]] = (),
         enable_health_service: bool = False,
+        enable_profiler: bool = False,
     ) -> None:
         """
         Args:
@@ -49,12 +50,14 @@ class GrpcApi:
             max_waiting: Calls that may wait; more are RESOURCE_EXHAUSTED, in grpcio's words, before we see them.
             channel_arguments: Options of gRPC itself; they win over ours.
             enable_health_service: Whether `grpc.health.v1.Health` is registered.
+            enable_profiler: Whether `tensorflow.ProfilerService` is.
         """
         self._inference = inference
         self._metrics = metrics
         self._max_calls = num_threads + max_waiting
         self._options = [*_UNLIMITED_MESSAGES, *channel_arguments]
         self._enable_health_service = enable_health_service
+        self._enable_profiler = enable_profiler
         self._workers = Workers(inference, num_threads=num_threads, name="grpc")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="grpc-loop", daemon=True)
@@ -115,6 +118,8 @@ class GrpcApi:
             )
             for name, methods in services.items()
         ]
+        if self._enable_profiler:
+            handlers.append(profiler_service.handler())
         if self._enable_health_service:
             handlers.append(_health_handler(self._inference))
         return handlers
