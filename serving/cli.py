@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from serving import ports
+from serving import ports, tls
 from serving.config import (
     BatchingConfig,
     ModelConfig,
@@ -108,6 +108,8 @@ def make_config(arguments: argparse.Namespace) -> ServerConfig:
         tensorflow_intra_op_parallelism=intra_op,
         tensorflow_inter_op_parallelism=inter_op,
         model_config_file=_path(arguments.model_config_file),
+        ssl=tls.read_ssl_config_file(Path(arguments.ssl_config_file)) if arguments.ssl_config_file else None,
+        auth_tokens_file=_path(arguments.auth_tokens_file),
         model_cache_dir=_path(arguments.model_cache_dir),
         tensorflow_session_config_file=_path(arguments.tensorflow_session_config_file),
         **{
@@ -219,6 +221,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.version:
         print(f"TensorFlow ModelServer: {_version_of('garden')}\nTensorFlow Library: {_version_of('tensorflow')}")
         return 0
+    if arguments.ssl_config_file and arguments.use_alts_credentials not in (None, "", "false"):
+        return _not_started(
+            InvalidArgument("Either use_alts_credentials must be false or ssl_config_file must be empty.")
+        )
     for name in REFUSED_FLAGS:
         if getattr(arguments, name) not in (None, "", "false"):
             print(f"--{name} cannot be used: {REFUSED_FLAGS[name]}.", file=sys.stderr)

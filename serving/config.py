@@ -154,7 +154,7 @@ class ServerConfig:
     enable_web_page: bool = False
     otlp_endpoint: str = ""
     ssl: SslConfig | None = None
-    auth_tokens: frozenset[str] = frozenset()
+    auth_tokens_file: Path | None = None
     enable_profiler: bool = True
     engine: str = "tensorflow"
     engine_tolerance: float = 1e-3
@@ -174,6 +174,10 @@ class ServerConfig:
         if self.port is None and not self.grpc_socket_path:
             raise InvalidArgument(
                 "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set."
+            )
+        if self.rest_api_enable_tls and self.ssl is None:
+            raise InvalidArgument(
+                "--rest_api_enable_tls is set without --ssl_config_file. REST takes its key and certificate from there."
             )
         if self.max_waiting_requests < 0:
             raise InvalidArgument(f"max_waiting_requests must be 0 or more; was {self.max_waiting_requests}")
@@ -205,7 +209,7 @@ def read_model_config_file(path: Path) -> tuple[ModelConfig, ...]:
     """
     from tensorflow_serving.config import model_server_config_pb2
 
-    message = _read_text_proto(path, model_server_config_pb2.ModelServerConfig())
+    message = read_text_proto(path, model_server_config_pb2.ModelServerConfig())
     if message.WhichOneof("config") == "custom_model_config":
         raise InvalidArgument("ModelServer does not yet support custom model config.")
     return tuple(_model_config(entry) for entry in message.model_config_list.config)
@@ -257,7 +261,7 @@ def read_batching_parameters_file(path: Path) -> BatchingConfig:
     """
     from serving import config_protos
 
-    message = _read_text_proto(path, config_protos.batching_parameters())
+    message = read_text_proto(path, config_protos.batching_parameters())
     for name in ("pad_variable_length_inputs", "enable_large_batch_splitting"):
         if getattr(message, name).value:
             raise Unimplemented(f"{path} sets {name}, which this server does not do; remove the line.")
@@ -276,13 +280,17 @@ def read_monitoring_config_file(path: Path) -> str | None:
     """
     from serving import config_protos
 
-    prometheus = _read_text_proto(path, config_protos.monitoring_config()).prometheus_config
+    prometheus = read_text_proto(path, config_protos.monitoring_config()).prometheus_config
     if not prometheus.enable:
         return None
     return prometheus.path or DEFAULT_MONITORING_PATH
 
 
-def _read_text_proto(path: Path, message: Message) -> Any:
+def read_text_proto(path: Path, message: Message) -> Any:
+    """The message of a text file, merged into `message`.
+
+    Raises: InvalidArgument, in TF Serving's words.
+    """
     from google.protobuf import text_format
 
     try:

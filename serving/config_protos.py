@@ -1,8 +1,8 @@
-"""The two configuration messages that `tensorflow-serving-api` does not ship, built at run time.
+"""The configuration messages that `tensorflow-serving-api` does not ship, built at run time.
 
 Text format goes by names, so a message of the same field names reads the same files. Field names and
-numbers: tensorflow_serving/servables/tensorflow/session_bundle_config.proto and
-tensorflow_serving/config/monitoring_config.proto.
+numbers: tensorflow_serving/servables/tensorflow/session_bundle_config.proto,
+tensorflow_serving/config/monitoring_config.proto and tensorflow_serving/config/ssl_config.proto.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ def batching_parameters() -> Any:
 def monitoring_config() -> Any:
     """An empty MonitoringConfig."""
     return _message_class("tensorflow.serving.MonitoringConfig")()
+
+
+def ssl_config() -> Any:
+    """An empty SSLConfig."""
+    return _message_class("tensorflow.serving.SSLConfig")()
 
 
 @cache
@@ -76,6 +81,10 @@ def _pool() -> descriptor_pool.DescriptorPool:
         type_name=".tensorflow.serving.PrometheusConfig",
         label=_FIELD.LABEL_OPTIONAL,
     )
+    tls = file.message_type.add(name="SSLConfig")
+    for number, name in enumerate(("server_key", "server_cert", "custom_ca"), start=1):
+        tls.field.add(name=name, number=number, type=_FIELD.TYPE_STRING, label=_FIELD.LABEL_OPTIONAL)
+    tls.field.add(name="client_verify", number=4, type=_FIELD.TYPE_BOOL, label=_FIELD.LABEL_OPTIONAL)
     # A pool of our own: another library may one day register the real files.
     pool = descriptor_pool.DescriptorPool()
     wrappers = descriptor_pb2.FileDescriptorProto()

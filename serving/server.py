@@ -71,8 +71,9 @@ class Server:
             max_waiting=config.max_waiting_requests,
             channel_arguments=config.grpc_channel_arguments,
             enable_health_service=config.enable_grpc_healthcheck_service,
+            ssl=config.ssl,
             # TensorFlow's profiler server takes anybody; where callers must identify themselves it stays away.
-            enable_profiler=config.enable_profiler and config.ssl is None and not config.auth_tokens,
+            enable_profiler=config.enable_profiler and config.ssl is None and config.auth_tokens_file is None,
         )
         self._rest = RestApi(
             self.inference,
@@ -81,6 +82,7 @@ class Server:
             max_waiting=config.max_waiting_requests,
             timeout_seconds=config.rest_api_timeout_in_ms / 1000,
             monitoring_path=config.monitoring_path,
+            ssl=config.ssl if config.rest_api_enable_tls else None,
         )
 
     def start(self, *, should_stop: Callable[[], bool] = lambda: False) -> None:

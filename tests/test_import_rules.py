@@ -97,12 +97,13 @@ ALLOWED = {
     "serving.__main__": {"serving.cli"},
     "serving.batching": SERVING_LEAVES | {"serving.config", "serving.servable"},
     "serving.cli": SERVING_LEAVES
-    | {"serving.config", "serving.flags", "serving.ports", "serving.quiet_start", "serving.server"},
+    | {"serving.config", "serving.flags", "serving.ports", "serving.quiet_start", "serving.server", "serving.tls"},
     "serving.config": SERVING_LEAVES | {"serving.config_protos"},
     "serving.config_protos": set(),
     "serving.cpu_count": set(),
     "serving.flags": set(),
     "serving.grpc_api": SERVING_LEAVES
+    | {"serving.config", "serving.tls"}
     | {"serving.inference", "serving.metrics", "serving.proto_messages", "serving.wire_format", "serving.workers"},
     "serving.inference": SERVING_LEAVES
     | {"serving.batching", "serving.manager", "serving.metrics", "serving.proto_tensors", "serving.servable"},
@@ -114,6 +115,7 @@ ALLOWED = {
     "serving.quiet_start": set(),
     "serving.proto_tensors": SERVING_LEAVES | {"serving.wire_format"},
     "serving.rest_api": SERVING_LEAVES
+    | {"serving.config", "serving.tls"}
     | {"serving.inference", "serving.json_tensors", "serving.metrics", "serving.proto_messages", "serving.workers"},
     "serving.servable": SERVING_LEAVES,
     "serving.server": SERVING_LEAVES
@@ -135,6 +137,7 @@ ALLOWED = {
     "serving.pace": set(),
     "serving.session_engine": SERVING_LEAVES | {"serving.pace", "serving.proto_tensors"},
     "serving.source": SERVING_LEAVES | {"serving.config"},
+    "serving.tls": SERVING_LEAVES | {"serving.config", "serving.config_protos"},
     "serving.version_policy": set(),
     "serving.warmup": SERVING_LEAVES | {"serving.inference", "serving.proto_messages", "serving.servable"},
     "serving.wire_format": set(),

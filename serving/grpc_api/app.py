@@ -10,6 +10,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from serving import tls
+from serving.config import SslConfig
 from serving.errors import ServingError
 from serving.grpc_api import call, health_service, model_service, prediction_service, profiler_service
 from serving.inference import Inference
@@ -41,6 +43,7 @@ class GrpcApi:
         channel_arguments: Sequence[tuple[str, int | str]] = (),
         enable_health_service: bool = False,
         enable_profiler: bool = False,
+        ssl: SslConfig | None = None,
     ) -> None:
         """
         Args:
@@ -51,6 +54,7 @@ class GrpcApi:
             channel_arguments: Options of gRPC itself; they win over ours.
             enable_health_service: Whether `grpc.health.v1.Health` is registered.
             enable_profiler: Whether `tensorflow.ProfilerService` is.
+            ssl: Key and certificate, for TCP and UNIX sockets; None: no TLS.
         """
         self._inference = inference
         self._metrics = metrics
@@ -58,6 +62,7 @@ class GrpcApi:
         self._options = [*_UNLIMITED_MESSAGES, *channel_arguments]
         self._enable_health_service = enable_health_service
         self._enable_profiler = enable_profiler
+        self._credentials = tls.grpc_credentials(ssl) if ssl is not None else None
         self._workers = Workers(inference, num_threads=num_threads, name="grpc")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="grpc-loop", daemon=True)
@@ -90,16 +95,20 @@ class GrpcApi:
         self._loop.run_forever()
 
     async def _open(self, addresses: Sequence[str]) -> list[int]:
-        self._server = grpc.aio.server(options=self._options, maximum_concurrent_rpcs=self._max_calls)
+        server = grpc.aio.server(options=self._options, maximum_concurrent_rpcs=self._max_calls)
+        self._server = server
         for handler in self._handlers():
-            self._server.add_generic_rpc_handlers((handler,))
+            server.add_generic_rpc_handlers((handler,))
         ports = []
         for address in addresses:
             try:
-                ports.append(int(self._server.add_insecure_port(address)))
+                if self._credentials is not None:
+                    ports.append(int(server.add_secure_port(address, self._credentials)))
+                else:
+                    ports.append(int(server.add_insecure_port(address)))
             except RuntimeError as error:
                 raise OSError(str(error)) from error
-        await self._server.start()
+        await server.start()
         return ports
 
     async def _close(self, grace_period_seconds: float) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from serving import tls
+from serving.config import SslConfig
 from serving.errors import Internal, InvalidArgument, ResourceExhausted, ServingError, ShuttingDown
 from serving.inference import Inference
 from serving.messages import ModelSpec
@@ -42,6 +44,7 @@ class RestApi:
         max_waiting: int,
         timeout_seconds: float | None,
         monitoring_path: str | None = None,
+        ssl: SslConfig | None = None,
     ) -> None:
         """
         Args:
@@ -51,11 +54,13 @@ class RestApi:
             max_waiting: Requests that may wait for a thread, or for their own body; more are RESOURCE_EXHAUSTED.
             timeout_seconds: How long a computation may take; None: as long as it takes.
             monitoring_path: Where the metrics page is; None: nowhere.
+            ssl: Key and certificate; None: no TLS.
         """
         self._inference = inference
         self._metrics = metrics
         self._timeout_seconds = timeout_seconds or None
         self._monitoring_path = monitoring_path
+        self._ssl = ssl
         self._workers = Workers(inference, num_threads=num_threads, name="rest")
         self._max_requests = num_threads + max_waiting
         self._requests = 0  # being read or answered; only the loop's thread counts
@@ -91,7 +96,8 @@ class RestApi:
         server = web.Server(self._handle, request_factory=_make_request, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=_SEND_SECONDS)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
+        context = tls.http_context(self._ssl) if self._ssl is not None else None
+        site = web.TCPSite(self._runner, host, port, ssl_context=context)
         await site.start()
         return int(self._runner.addresses[0][1])
 
