@@ -14,13 +14,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from serving import ports, tls
+from serving import model_configs, ports, tls
 from serving.config import (
     BatchingConfig,
     ModelConfig,
     ServerConfig,
     read_batching_parameters_file,
-    read_model_config_file,
     read_monitoring_config_file,
 )
 from serving.errors import InvalidArgument, ServingError
@@ -85,18 +84,19 @@ def make_config(arguments: argparse.Namespace) -> ServerConfig:
 
     Raises: InvalidArgument, if they contradict each other or a file they name is wrong.
     """
-    models = _models(arguments)
+    listed = _models(arguments)
     retries = arguments.max_num_load_retries
     if retries < 0:
         # Five minutes of silence are no help to someone who watches a folder of models of their own.
-        retries = 5 if models or not arguments.models_dir else 0
+        retries = 5 if listed or not arguments.models_dir else 0
     port = None if arguments.port == 0 and arguments.grpc_socket_path else arguments.port
     monitoring_path = None
     if arguments.monitoring_config_file:
         monitoring_path = read_monitoring_config_file(Path(arguments.monitoring_config_file))
     intra_op, inter_op = _parallelism(arguments)
     return ServerConfig(
-        models=models,
+        models=listed or (),
+        has_model_list=listed is not None,
         models_dir=Path(arguments.models_dir).absolute() if arguments.models_dir else None,
         port=port,
         rest_api_port=None if arguments.rest_api_port < 0 else arguments.rest_api_port,
@@ -131,6 +131,7 @@ def make_config(arguments: argparse.Namespace) -> ServerConfig:
                 "grace_period_seconds",
                 "model_config_file_poll_wait_seconds",
                 "reload_timeout_seconds",
+                "isolate_model_errors",
                 "num_unload_threads",
                 "enable_per_model_batching_parameters",
                 "enable_signature_method_name_check",
@@ -159,11 +160,12 @@ def _path(text: str) -> Path | None:
     return Path(text).absolute() if text else None
 
 
-def _models(arguments: argparse.Namespace) -> tuple[ModelConfig, ...]:
+def _models(arguments: argparse.Namespace) -> tuple[ModelConfig, ...] | None:
+    """The models that are listed; None if a configuration file says nothing yet."""
     if arguments.model_config_file:
-        return read_model_config_file(Path(arguments.model_config_file))
+        return model_configs.read_file(Path(arguments.model_config_file))
     if arguments.model_base_path:
-        return (ModelConfig(name=arguments.model_name, base_path=Path(arguments.model_base_path)),)
+        return (model_configs.model_at(arguments.model_name, arguments.model_base_path),)
     if not arguments.models_dir:
         raise InvalidArgument(
             "Both server_options.model_base_path and server_options.model_config_file are empty!\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,16 @@ class ModelConfig:
     version_labels: tuple[tuple[str, int], ...] = ()
     # Versions without a saved_model.pb are not there yet; only our models directory is that careful.
     skip_unfinished_versions: bool = False
+    # Object storage that holds the versions, such as s3://bucket/cats; "" where base_path does.
+    uri: str = ""
+    # What computes it, and what is wrong with how the configuration says that; "": nothing.
+    platform: str = "tensorflow"
+    platform_problem: str = ""
+
+    @property
+    def location(self) -> str:
+        """The base path as the configuration has it."""
+        return self.uri or str(self.base_path)
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,8 @@ class ServerConfig:
         max_waiting_requests: Requests over each of gRPC and REST that may wait for a thread; more are refused.
         grace_period_seconds: How long a SIGTERM waits for requests that are being answered.
         num_cpus: Cores granted to this process; 0 asks the control group.
+        has_model_list: False if the model configuration file says nothing yet.
+        isolate_model_errors: Whether the ports open although models are missing or broken.
     """
 
     models: tuple[ModelConfig, ...] = ()
@@ -141,6 +153,8 @@ class ServerConfig:
     tensorflow_intra_op_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 0
     model_config_file: Path | None = None
+    has_model_list: bool = True
+    isolate_model_errors: bool = False
     model_config_file_poll_wait_seconds: float = 0.0
     reload_timeout_seconds: float = 0.0
     num_unload_threads: int = 0
@@ -168,7 +182,6 @@ class ServerConfig:
     mixed_precision: str = ""
     grace_period_seconds: float = 30.0
     num_cpus: int = 0
-    labels: dict[str, dict[str, int]] = field(init=False)
 
     def __post_init__(self) -> None:
         if self.port is None and not self.grpc_socket_path:
@@ -182,8 +195,6 @@ class ServerConfig:
         if self.max_waiting_requests < 0:
             raise InvalidArgument(f"max_waiting_requests must be 0 or more; was {self.max_waiting_requests}")
         check_models(self.models)
-        labels = {model.name: dict(model.version_labels) for model in self.models if model.version_labels}
-        object.__setattr__(self, "labels", labels)
 
 
 def check_models(models: tuple[ModelConfig, ...]) -> None:
@@ -196,61 +207,12 @@ def check_models(models: tuple[ModelConfig, ...]) -> None:
         if model.name in seen:
             raise InvalidArgument(f"Illegal to list model {model.name} multiple times in config list")
         seen.add(model.name)
-        if not model.base_path.is_absolute():
+        if not model.uri and not model.base_path.is_absolute():
+            # Path("") is ".", but the configuration had nothing.
+            written = "" if model.base_path == Path() else model.base_path
             raise InvalidArgument(
-                f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
+                f"Expected model {model.name} to have an absolute path or URI; got base_path()={written}"
             )
-
-
-def read_model_config_file(path: Path) -> tuple[ModelConfig, ...]:
-    """The models of a `--model_config_file`.
-
-    Raises: InvalidArgument, in TF Serving's words.
-    """
-    from tensorflow_serving.config import model_server_config_pb2
-
-    message = read_text_proto(path, model_server_config_pb2.ModelServerConfig())
-    if message.WhichOneof("config") == "custom_model_config":
-        raise InvalidArgument("ModelServer does not yet support custom model config.")
-    return tuple(_model_config(entry) for entry in message.model_config_list.config)
-
-
-def _model_config(entry: Any) -> ModelConfig:
-    field_prefix = "ModelServerConfig::model_type (deprecated)"
-    if entry.model_type and entry.model_platform:
-        raise InvalidArgument(
-            f"Illegal setting both {field_prefix} and ModelServerConfig::model_platform, model name is {entry.name}"
-        )
-    if not entry.model_type and not entry.model_platform:
-        raise InvalidArgument(
-            f"Illegal setting neither {field_prefix} nor ModelServerConfig::model_platform, model name is {entry.name}"
-        )
-    if entry.model_type not in (0, 1):
-        raise InvalidArgument(f"ModelServerConfig::model_type choice {entry.model_type} not supported.")
-    if entry.model_platform not in ("", "tensorflow"):
-        raise InvalidArgument(f"Model {entry.name} requests unsupported platform {entry.model_platform}")
-    if entry.HasField("logging_config"):
-        raise InvalidArgument("No request-logger-creator provided.")
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", entry.base_path):
-        raise Unimplemented(
-            f"Model {entry.name} has base_path {entry.base_path}; this server reads local directories only. "
-            "Mount or copy the models to a local path."
-        )
-    return ModelConfig(
-        name=entry.name,
-        base_path=Path(entry.base_path),
-        version_policy=_version_policy(entry.model_version_policy),
-        version_labels=tuple(sorted(entry.version_labels.items())),
-    )
-
-
-def _version_policy(message: Any) -> VersionPolicy:
-    choice = message.WhichOneof("policy_choice")
-    if choice == "all":
-        return VersionPolicy(PolicyKind.ALL)
-    if choice == "specific":
-        return VersionPolicy(PolicyKind.SPECIFIC, versions=tuple(message.specific.versions))
-    return VersionPolicy(PolicyKind.LATEST, num_versions=max(1, message.latest.num_versions))
 
 
 def read_batching_parameters_file(path: Path) -> BatchingConfig:

@@ -11,9 +11,10 @@ from serving import ports, warmup
 from serving.batching import BatchingRunner, DirectRunner, Runner
 from serving.config import ServerConfig
 from serving.cpu_count import available_cpus
-from serving.errors import FailedPrecondition, InvalidArgument, ServingError
+from serving.errors import InvalidArgument, ServingError
 from serving.grpc_api.app import GrpcApi
 from serving.inference import Inference
+from serving.labels import LabelMap
 from serving.manager import Manager
 from serving.messages import ServableId, State
 from serving.metrics import Metrics
@@ -57,7 +58,8 @@ class Server:
             max_num_load_retries=config.max_num_load_retries,
             load_retry_interval_seconds=config.load_retry_interval_micros / 1e6,
         )
-        self.inference = Inference(self._manager, self._runner, metrics=self._metrics, labels=config.labels)
+        self._labels = LabelMap()
+        self.inference = Inference(self._manager, self._runner, metrics=self._metrics, labels=self._labels)
         self._source = FileSystemSource(
             config.models,
             aspire=self._manager.aspire,
@@ -93,7 +95,13 @@ class Server:
         Raises: ServingError, if a required model cannot be loaded; PortTaken; StartupCancelled.
         """
         config = self.config
-        self._check_labels()
+        if config.has_model_list:
+            # Before anything is loaded no version is available; as upstream.
+            self._labels.replace(
+                config.models,
+                self._manager.available_versions,
+                allow_unavailable=config.allow_version_labels_for_unavailable_models,
+            )
         # Loading may take minutes; a taken port is better known before than after.
         ports.check_free(config)
         if config.models_dir is not None and not config.models_dir.is_dir():
@@ -105,16 +113,6 @@ class Server:
         self._source.start()
         self._wait_for_models(should_stop)
         self._open_ports()
-
-    def _check_labels(self) -> None:
-        if self.config.allow_version_labels_for_unavailable_models:
-            return
-        for name, versions in sorted(self.config.labels.items()):
-            # Labels are checked before anything is loaded, so at start-up none can be right; as upstream.
-            raise FailedPrecondition(
-                f"Request to assign label to version {min(versions.values())} of model {name}, which is not "
-                "currently available for inference"
-            )
 
     def _wait_for_models(self, should_stop: Callable[[], bool]) -> None:
         while not self._manager.wait_until_settled(self._source.names, timeout_seconds=_STARTUP_CHECK_SECONDS):

@@ -15,7 +15,7 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving import config
+from serving import config, model_configs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEPLOY = REPOSITORY / "serving" / "deploy"
@@ -125,7 +125,7 @@ def test_model_config_is_one_that_tf_serving_parses() -> None:
     [model] = message.model_config_list.config
     assert (model.name, model.base_path, model.model_platform) == ("pets", "/models/pets", "tensorflow")
     assert model.model_version_policy.latest.num_versions == 1
-    assert [read.name for read in config.read_model_config_file(DEPLOY / "models.config")] == ["pets"]
+    assert [read.name for read in model_configs.read_file(DEPLOY / "models.config") or ()] == ["pets"]
 
 
 def test_commented_policy_of_the_model_config_parses_too() -> None:

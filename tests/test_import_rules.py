@@ -97,7 +97,15 @@ ALLOWED = {
     "serving.__main__": {"serving.cli"},
     "serving.batching": SERVING_LEAVES | {"serving.config", "serving.servable"},
     "serving.cli": SERVING_LEAVES
-    | {"serving.config", "serving.flags", "serving.ports", "serving.quiet_start", "serving.server", "serving.tls"},
+    | {
+        "serving.config",
+        "serving.flags",
+        "serving.model_configs",
+        "serving.ports",
+        "serving.quiet_start",
+        "serving.server",
+        "serving.tls",
+    },
     "serving.config": SERVING_LEAVES | {"serving.config_protos"},
     "serving.config_protos": set(),
     "serving.cpu_count": set(),
@@ -113,6 +121,7 @@ ALLOWED = {
     | {
         "serving.batching",
         "serving.classification",
+        "serving.labels",
         "serving.manager",
         "serving.metrics",
         "serving.multi_inference",
