@@ -20,6 +20,7 @@ versions that appear or vanish are picked up while it runs. Ctrl-C or SIGTERM le
 example:
   garden serve models
   garden serve models --port 8500 --rest-port 8501
+  garden serve models --server-flags=--engine=openvino --server-flags=--ssl_config_file=/etc/ssl.config
 """
 
 
@@ -36,6 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="batching",
         action="store_false",
         help="compute every request by itself instead of merging concurrent ones",
+    )
+    parser.add_argument(
+        "--no-web-page",
+        dest="web_page",
+        action="store_false",
+        help="no page at / of the REST port to look at the models and try a picture",
+    )
+    parser.add_argument(
+        "--server-flags",
+        action="append",
+        default=[],
+        metavar="--FLAG=VALUE",
+        help="hand this flag on to the server; may be repeated (`python -m serving --help` lists them)",
     )
 
 
@@ -69,7 +83,9 @@ def serving_command(arguments: argparse.Namespace) -> list[str]:
     ]
     if arguments.batching:
         command.append("--enable_batching")
-    return command
+    if arguments.web_page:
+        command += ["--enable_web_page", "--enable_model_listing"]
+    return command + arguments.server_flags
 
 
 def check_models_folder(directory: Path) -> None:

@@ -35,7 +35,7 @@ def test_becomes_the_server(tmp_path, executed):
     serve_command.run(parse(str(tmp_path), "--port", "0", "--rest-port", "9000"))
     assert executed == [
         [sys.executable, "-m", "serving", f"--models_dir={tmp_path}", "--port=0", "--rest_api_port=9000",
-         "--host=0.0.0.0", "--enable_batching"]
+         "--host=0.0.0.0", "--enable_batching", "--enable_web_page", "--enable_model_listing"]
     ]  # fmt: skip
 
 
@@ -45,6 +45,13 @@ def test_a_relative_folder_is_made_absolute(tmp_path, executed, monkeypatch):
     serve_command.run(parse("models", "--no-batching"))
     assert executed[0][3] == f"--models_dir={tmp_path}/models"
     assert "--enable_batching" not in executed[0]
+
+
+def test_flags_of_the_server_are_handed_on(tmp_path, executed):
+    make_model(tmp_path / "cats" / "3")
+    flags = ("--server-flags=--engine=openvino", "--server-flags=--rest_strict_format")
+    serve_command.run(parse(str(tmp_path), "--no-batching", "--no-web-page", *flags))
+    assert executed[0][6:] == ["--host=0.0.0.0", "--engine=openvino", "--rest_strict_format"]
 
 
 def refusal(*argv):
