@@ -1,4 +1,4 @@
-"""What the server can be asked, free of any wire: predict, classify, describe, report."""
+"""What the server can be asked, free of any wire: predict, classify, regress, both at once, describe, report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from serving import proto_tensors
+from serving import classification, multi_inference, prediction, regression
 from serving.batching import Runner
 from serving.errors import (
     FailedPrecondition,
@@ -19,22 +19,23 @@ from serving.errors import (
     ServingError,
     ShuttingDown,
 )
+from serving.labels import LabelMap
 from serving.manager import Manager
 from serving.messages import (
     DEFAULT_SIGNATURE,
     Classification,
+    InferenceTask,
     ModelMetadata,
     ModelSpec,
     Prediction,
     PredictRequest,
+    Regression,
     ServableId,
     Signature,
     VersionStatus,
 )
 from serving.metrics import Metrics
 from serving.servable import Servable
-
-_DT_FLOAT, _DT_STRING = 1, 7
 
 ReadExamples = Callable[[], Sequence[bytes]]
 
@@ -48,19 +49,22 @@ class Inference:
         runner: Runner,
         *,
         metrics: Metrics | None = None,
-        labels: Mapping[str, Mapping[str, int]] | None = None,
+        labels: LabelMap | None = None,
+        check_method_names: bool = False,
     ) -> None:
         """
         Args:
             manager: Lends the loaded versions.
             runner: Carries out computations, alone or in batches.
             metrics: Where run times are counted.
-            labels: Version by label by model name.
+            labels: Versions by label; none before there is a configuration.
+            check_method_names: Whether a signature must have been exported for the method that is asked of it.
         """
         self._manager = manager
         self._runner = runner
         self._metrics = metrics or Metrics()
-        self._labels = labels or {}
+        self._labels = labels or LabelMap()
+        self._check_method_names = check_method_names
         self._in_flight = 0
         self._idle = threading.Condition()
         self._thread = threading.local()  # whose `is_admitted` tells of the request that the thread answers
@@ -117,10 +121,7 @@ class Inference:
     def _version(self, spec: ModelSpec) -> int | None:
         if spec.version is not None or spec.version_label is None:
             return spec.version
-        try:
-            return self._labels[spec.name][spec.version_label]
-        except KeyError:
-            raise InvalidArgument(f"Unrecognized servable version label: {spec.version_label}") from None
+        return self._labels.version(spec.name, spec.version_label)
 
     def is_quick(self, spec: ModelSpec, request_bytes: int) -> bool:
         """Whether a request may be answered where it arrived, with `at_once`: it takes next to no time.
@@ -165,10 +166,14 @@ class Inference:
         signature = servable.signatures.get(signature_name)
         if signature is None:
             raise FailedPrecondition(f'Serving signature key "{signature_name}" not found.')
-        feeds = _feeds(signature, request.inputs)
-        aliases = _wanted_outputs(signature, request.output_filter)
+        if self._check_method_names:
+            prediction.check_method(signature)
+        feeds = prediction.feeds(signature, request.inputs)
+        aliases = prediction.wanted_outputs(signature, request.output_filter)
         names = [signature.outputs[alias].name for alias in aliases]
-        arrays = self._run(id, servable, feeds, names, "Predict", timeout_seconds, at_once)
+        arrays = self._run(id, servable, feeds, names, timeout_seconds, api="Predict", at_once=at_once)
+        if len(arrays) != len(names):
+            raise ServingError("Predict internal error")
         return Prediction(id, signature_name, dict(zip(aliases, arrays, strict=True)))
 
     def classify(
@@ -195,20 +200,91 @@ class Inference:
         timeout_seconds: float | None = None,
     ) -> Classification:
         """As `classify`, with a version that is already borrowed."""
-        signature_name = spec.signature_name or DEFAULT_SIGNATURE
-        signature = servable.signatures.get(signature_name)
-        if signature is None:
-            raise InvalidArgument(f"No signature was found with the name: {signature_name}")
-        aliases = _classification_outputs(signature)
+        name, signature = _signature_for_examples(servable, spec)
+        if self._check_method_names:
+            classification.check_method(signature)
+        input_name, output_names = classification.tensors(signature)
         examples = read_examples()
-        batch = np.empty(len(examples), object)
-        batch[:] = examples
-        feeds = {signature.inputs["inputs"].name: batch}
-        names = [signature.outputs[alias].name for alias in aliases]
-        arrays = self._run(id, servable, feeds, names, "Classify", timeout_seconds)
-        outputs = dict(zip(aliases, arrays, strict=True))
-        _check_classification(outputs, len(examples))
-        return Classification(id, signature_name, outputs.get("classes"), outputs.get("scores"))
+        feeds = {input_name: _batch(examples)}
+        arrays = self._run(id, servable, feeds, [*output_names.values()], timeout_seconds, api="Classify")
+        if len(arrays) != len(output_names):
+            raise InvalidArgument(f"Expected {len(output_names)} output tensor(s).  Got: {len(arrays)}")
+        outputs = dict(zip(output_names, arrays, strict=True))
+        classification.check_outputs(outputs, len(examples))
+        return Classification(id, name, outputs.get("classes"), outputs.get("scores"))
+
+    def regress(
+        self, spec: ModelSpec, read_examples: ReadExamples, *, timeout_seconds: float | None = None
+    ) -> Regression:
+        """Run a regression signature on serialized tf.Examples.
+
+        Args:
+            spec: Model, version and signature.
+            read_examples: Called once the signature fits; returns at least one serialized tf.Example.
+            timeout_seconds: How long the client still waits; None: as long as it takes.
+        Raises: ServingError.
+        """
+        with self.borrow(spec) as (id, servable):
+            return self.regress_with(id, servable, spec, read_examples, timeout_seconds=timeout_seconds)
+
+    def regress_with(
+        self,
+        id: ServableId,
+        servable: Servable,
+        spec: ModelSpec,
+        read_examples: ReadExamples,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Regression:
+        """As `regress`, with a version that is already borrowed."""
+        name, signature = _signature_for_examples(servable, spec)
+        if self._check_method_names:
+            regression.check_method(signature)
+        input_name, output_names = regression.tensors(signature)
+        examples = read_examples()
+        feeds = {input_name: _batch(examples)}
+        arrays = self._run(id, servable, feeds, [*output_names.values()], timeout_seconds, api="Regress")
+        if len(arrays) != len(output_names):
+            raise InvalidArgument("Expected output_tensors and output_tensor_names to have the same size.")
+        return Regression(id, name, regression.values(arrays[0], len(examples)))
+
+    def multi_infer(
+        self, tasks: Sequence[InferenceTask], read_examples: ReadExamples, *, timeout_seconds: float | None = None
+    ) -> list[Classification | Regression]:
+        """Run several classification and regression signatures on the same serialized tf.Examples, in one run.
+
+        Args:
+            tasks: What to compute; the first one's version is used for all.
+            read_examples: Called once the signatures fit; returns at least one serialized tf.Example.
+            timeout_seconds: How long the client still waits; None: as long as it takes.
+        Returns: one answer a task.
+        Raises: ServingError.
+        """
+        # Without tasks nothing says which model; that is reported as a spec without a name.
+        with self.borrow(tasks[0].model if tasks else ModelSpec("")) as (id, servable):
+            return self.multi_infer_with(id, servable, tasks, read_examples, timeout_seconds=timeout_seconds)
+
+    def multi_infer_with(
+        self,
+        id: ServableId,
+        servable: Servable,
+        tasks: Sequence[InferenceTask],
+        read_examples: ReadExamples,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> list[Classification | Regression]:
+        """As `multi_infer`, with a version that is already borrowed."""
+        planned = multi_inference.plan(tasks, servable.signatures, are_methods_checked=self._check_method_names)
+        examples = read_examples()
+        batch = _batch(examples)
+        feeds = {task.input_name: batch for task in planned}
+        names = sorted({name for task in planned for name in task.output_names.values()})
+        arrays = self._run(id, servable, feeds, names, timeout_seconds)
+        self._metrics.record_examples(id.name, len(examples))
+        if len(arrays) != len(names):
+            raise InvalidArgument(f"Expected {len(names)} output tensor(s).  Got: {len(arrays)}")
+        by_name = dict(zip(names, arrays, strict=True))
+        return [task.result(id, by_name, len(examples)) for task in planned]
 
     def metadata(self, spec: ModelSpec) -> ModelMetadata:
         """The signatures of the version that a spec asks for.
@@ -241,18 +317,19 @@ class Inference:
         servable: Servable,
         feeds: Mapping[str, np.ndarray],
         names: Sequence[str],
-        api: str,
         timeout_seconds: float | None,
+        *,
+        api: str = "",
         at_once: bool = False,
     ) -> list[np.ndarray]:
+        """Compute; timed under the name `api`, unless it has none, as TF Serving's MultiInference."""
         started = time.perf_counter()
         run = (
             functools.partial(servable.run, at_once=True) if at_once else functools.partial(self._runner.run, servable)
         )
         arrays = run(feeds, names, timeout_seconds=timeout_seconds)
-        self._metrics.record_runtime(id.name, api, time.perf_counter() - started)
-        if len(arrays) != len(names):
-            raise ServingError("Predict internal error")
+        if api:
+            self._metrics.record_runtime(id.name, api, time.perf_counter() - started)
         return arrays
 
 
@@ -278,90 +355,16 @@ class Admission:
             self._inference._leave()
 
 
-def _names(names: object) -> str:
-    """Names as TF Serving prints a set of them: sorted, in braces, no blanks."""
-    return "{" + ",".join(sorted(names)) + "}"  # type: ignore[call-overload]
+def _signature_for_examples(servable: Servable, spec: ModelSpec) -> tuple[str, Signature]:
+    name = spec.signature_name or DEFAULT_SIGNATURE
+    signature = servable.signatures.get(name)
+    if signature is None:
+        raise InvalidArgument(f"No signature was found with the name: {name}")
+    return name, signature
 
 
-def _feeds(signature: Signature, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays by tensor name, from the request or the defaults, in TF Serving's order of checks."""
-    expected = signature.inputs
-    if len(inputs) > len(expected) or (len(inputs) < len(expected) and not signature.defaults):
-        raise InvalidArgument(
-            f"input size does not match signature: {len(inputs)}!={len(expected)} "
-            f"len({_names(inputs)}) != len({_names(expected)}). "
-            f"Sent extra: {_names(set(inputs) - set(expected))}. "
-            f"Missing but required: {_names(set(expected) - set(inputs) - set(signature.defaults))}."
-        )
-    feeds = {}
-    for alias, spec in expected.items():
-        if alias in inputs:
-            feeds[spec.name] = inputs[alias]
-        elif alias in signature.defaults:
-            feeds[spec.name] = signature.defaults[alias]
-        else:
-            required = set(expected) - set(signature.defaults)
-            raise InvalidArgument(
-                f"Signature input alias: {alias}(feed name: {spec.name}) not found in request and no default "
-                f"value provided. Inputs expected to be in the request {_names(required)}, or default input "
-                f"alias set: {_names(signature.defaults)}"
-            )
-    if set(inputs) - set(expected):
-        raise InvalidArgument(
-            f"Inputs contains invalid name. Used request inputs: {_names(set(inputs) & set(expected))}, "
-            f"request input: {_names(inputs)}"
-        )
-    return feeds
-
-
-def _wanted_outputs(signature: Signature, output_filter: Sequence[str]) -> list[str]:
-    wanted: list[str] = []
-    for alias in output_filter:
-        if alias not in signature.outputs:
-            raise InvalidArgument(
-                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
-                f"{_names(signature.outputs)}."
-            )
-        if alias in wanted:
-            raise InvalidArgument(f"duplicate output tensor alias: {alias}")
-        wanted.append(alias)
-    return wanted or list(signature.outputs)
-
-
-def _classification_outputs(signature: Signature) -> list[str]:
-    if len(signature.inputs) != 1:
-        raise InvalidArgument("Expected one input Tensor.")
-    if len(signature.outputs) not in (1, 2):
-        raise InvalidArgument(f"Expected one or two output Tensors, found {len(signature.outputs)}")
-    if "inputs" not in signature.inputs:
-        raise InvalidArgument(f"No classification inputs found in SignatureDef: {signature.debug_string}")
-    aliases = [alias for alias in ("classes", "scores") if alias in signature.outputs]
-    if not aliases:
-        raise InvalidArgument(
-            'Expected classification signature outputs to contain at least one of "classes" or "scores". '
-            f"Signature was: {signature.debug_string}"
-        )
-    return aliases
-
-
-def _check_classification(outputs: Mapping[str, np.ndarray], num_examples: int) -> None:
-    for alias, expected in (("classes", _DT_STRING), ("scores", _DT_FLOAT)):
-        if alias not in outputs:
-            continue
-        array = outputs[alias]
-        if array.ndim != 2:
-            shape = "[" + ",".join(str(size) for size in array.shape) + "]"
-            raise InvalidArgument(f"Expected Tensor shape: [batch_size num_classes] but got {shape}")
-        dtype = proto_tensors.type_number(array)
-        if dtype != expected:
-            raise InvalidArgument(
-                f"Expected {alias} Tensor of DT_{proto_tensors.TYPE_NAMES[expected].upper()}. "
-                f"Got: DT_{proto_tensors.TYPE_NAMES[dtype].upper()}"
-            )
-        if array.shape[0] != num_examples:
-            raise InvalidArgument(f"Expected {alias} output batch size of {num_examples}. Got: {array.shape[0]}")
-    if len(outputs) == 2 and outputs["classes"].shape[1] != outputs["scores"].shape[1]:
-        raise InvalidArgument(
-            "Tensors class and score should match in dim_size(1). "
-            f"Got {outputs['classes'].shape[1]} vs. {outputs['scores'].shape[1]}"
-        )
+def _batch(examples: Sequence[bytes]) -> np.ndarray:
+    """Serialized examples as one vector of strings."""
+    batch = np.empty(len(examples), object)
+    batch[:] = examples
+    return batch

@@ -80,6 +80,34 @@ class Classification:
 
 
 @dataclass(frozen=True)
+class Regression:
+    """The answer to a Regress call.
+
+    Attributes:
+        servable: The version that answered.
+        signature_name: The signature that was used, default filled in.
+        values: float32 `[examples]`.
+    """
+
+    servable: ServableId
+    signature_name: str
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class InferenceTask:
+    """One of the things that a MultiInference call asks of the same examples.
+
+    Attributes:
+        model: Model and signature; the version of a call is that of its first task.
+        method_name: "tensorflow/serving/classify" or "tensorflow/serving/regress".
+    """
+
+    model: ModelSpec
+    method_name: str
+
+
+@dataclass(frozen=True)
 class ModelMetadata:
     """What a version says about itself.
 

@@ -11,10 +11,12 @@ from serving import proto_tensors, wire_format
 from serving.errors import Internal, InvalidArgument
 from serving.messages import (
     Classification,
+    InferenceTask,
     ModelMetadata,
     ModelSpec,
     Prediction,
     PredictRequest,
+    Regression,
     ServableId,
     VersionStatus,
 )
@@ -49,7 +51,11 @@ def model_spec(request: Any) -> ModelSpec:
     """
     if not request.HasField("model_spec"):
         raise InvalidArgument("Missing ModelSpec")
-    spec = request.model_spec
+    return read_model_spec(request.model_spec)
+
+
+def read_model_spec(spec: Any) -> ModelSpec:
+    """A `tensorflow.serving.ModelSpec` message."""
     choice = spec.WhichOneof("version_choice")
     return ModelSpec(
         name=spec.name,
@@ -60,26 +66,37 @@ def model_spec(request: Any) -> ModelSpec:
     )
 
 
-def predict_request(request: Any, request_bytes: int) -> PredictRequest:
+def predict_request(request: Any, request_bytes: int, *, model: ModelSpec | None = None) -> PredictRequest:
     """A PredictRequest message, its tensors still to be decoded.
 
     Args:
         request: The `tensorflow.serving.PredictRequest`.
         request_bytes: Its size on the wire.
+        model: Which model it is for; None: the one that it says.
     """
     return PredictRequest(
-        model=model_spec(request),
+        model=model_spec(request) if model is None else model,
         inputs=TensorProtoInputs(request.inputs, request_bytes),
         output_filter=tuple(request.output_filter),
     )
 
 
-def encode_prediction(prediction: Prediction) -> bytes:
-    """A serialized `tensorflow.serving.PredictResponse`."""
+def inference_tasks(request: Any) -> list[InferenceTask]:
+    """The tasks of a `tensorflow.serving.MultiInferenceRequest`; one without a model spec has an empty one."""
+    return [InferenceTask(read_model_spec(task.model_spec), task.method_name) for task in request.tasks]
+
+
+def encode_prediction(prediction: Prediction, *, as_tensor_content: bool = False) -> bytes:
+    """A serialized `tensorflow.serving.PredictResponse`.
+
+    Args:
+        prediction: What was computed.
+        as_tensor_content: Whether values go into `tensor_content`, not into typed fields.
+    """
     pieces = []
     for alias, array in prediction.outputs.items():
         entry = wire_format.encode_bytes(1, alias.encode())
-        entry += wire_format.encode_bytes(2, proto_tensors.encode_tensor(array))
+        entry += wire_format.encode_bytes(2, proto_tensors.encode_tensor(array, as_content=as_tensor_content))
         pieces.append(wire_format.encode_bytes(1, entry))
     pieces.append(wire_format.encode_bytes(2, encode_model_spec(prediction.servable, prediction.signature_name)))
     return b"".join(pieces)
@@ -96,7 +113,7 @@ def encode_model_spec(servable: ServableId, signature_name: str = "") -> bytes:
 
 
 def serialized_examples(request: Any) -> list[bytes]:
-    """The tf.Examples of a Classify or Regress request, each serialized, its context in front.
+    """The tf.Examples of a Classify, Regress or MultiInference request, each serialized, its context in front.
 
     Raises: InvalidArgument, if there are none.
     """
@@ -118,22 +135,58 @@ def serialized_examples(request: Any) -> list[bytes]:
 
 
 def classification_response(classification: Classification) -> Any:
-    """A `tensorflow.serving.ClassificationResponse`; a missing label is "", a missing score 0."""
+    """A `tensorflow.serving.ClassificationResponse`."""
     from tensorflow_serving.apis import classification_pb2
 
     response = classification_pb2.ClassificationResponse()
     echo_model_spec(response.model_spec, classification.servable, classification.signature_name)
+    _fill_classifications(response.result, classification)
+    return response
+
+
+def regression_response(regression: Regression) -> Any:
+    """A `tensorflow.serving.RegressionResponse`."""
+    from tensorflow_serving.apis import regression_pb2
+
+    response = regression_pb2.RegressionResponse()
+    echo_model_spec(response.model_spec, regression.servable, regression.signature_name)
+    _fill_regressions(response.result, regression)
+    return response
+
+
+def multi_inference_response(results: Iterable[Classification | Regression]) -> Any:
+    """A `tensorflow.serving.MultiInferenceResponse`: each result says which model computed it."""
+    from tensorflow_serving.apis import inference_pb2
+
+    response = inference_pb2.MultiInferenceResponse()
+    for result in results:
+        entry = response.results.add()
+        echo_model_spec(entry.model_spec, result.servable, result.signature_name)
+        if isinstance(result, Regression):
+            _fill_regressions(entry.regression_result, result)
+        else:
+            _fill_classifications(entry.classification_result, result)
+    return response
+
+
+def _fill_regressions(message: Any, regression: Regression) -> None:
+    for value in regression.values.tolist():
+        message.regressions.add(value=value)
+
+
+def _fill_classifications(message: Any, classification: Classification) -> None:
+    """One row of labels and scores an example; a missing label is "", a missing score 0."""
     classes, scores = classification.classes, classification.scores
     shape = (classes if classes is not None else scores).shape  # type: ignore[union-attr]
     for row in range(shape[0]):
-        result = response.result.classifications.add()
+        result = message.classifications.add()
         for column in range(shape[1]):
             entry = result.classes.add()
             if classes is not None:
-                entry.label = classes[row, column]
+                # What is not UTF-8 would make the whole answer unreadable for the client's parser.
+                entry.label = bytes(classes[row, column]).decode("utf-8", errors="replace")
             if scores is not None:
                 entry.score = scores[row, column]
-    return response
 
 
 def status_response(statuses: Iterable[VersionStatus]) -> Any:

@@ -2,11 +2,12 @@
 
 Reading follows TensorFlow's C++ `Tensor::FromProto`, which differs from Python's `tf.make_ndarray`: too few
 values repeat the last one, none mean zeros, too many are cut, and strings may come as `tensor_content`.
-Writing follows `AsProtoField`: values in the typed field, never in `tensor_content`, nothing compressed.
+Writing follows `AsProtoField`: values in the typed field, nothing compressed; on demand `AsProtoTensorContent`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from serving.wire_format import LENGTH_DELIMITED, VARINT
 DT_STRING = 7
 MIN_ELEMENT_CAP_BYTES = 64 * 2**20
 MAX_RANK = 254
+_TENSOR_CONTENT = 4
 
 # Below this many values a Python loop is cheaper than the detour over the wire format.
 _FAST_PATH_VALUES = 32
@@ -82,6 +84,16 @@ TYPE_NAMES = {
     16: "quint16", 17: "uint16", 18: "complex128", 19: "half", 22: "uint32", 23: "uint64",
     24: "float8_e5m2", 25: "float8_e4m3fn",
 }  # fmt: skip
+
+
+def enum_name(dtype: int) -> str:
+    """The name of a type in types.proto, such as "DT_FLOAT"."""
+    return f"DT_{TYPE_NAMES[dtype].upper()}" if dtype in TYPE_NAMES else str(dtype)
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape as TensorFlow prints it in sentences, such as "[2,3]"."""
+    return "[" + ",".join(str(size) for size in shape) + "]"
 
 
 def type_number(array: np.ndarray) -> int:
@@ -198,9 +210,18 @@ def _fit(values: np.ndarray, wire: WireType, count: int) -> np.ndarray:
     return fitted
 
 
-def encode_tensor(array: np.ndarray) -> bytes:
-    """An array as a serialized TensorProto with typed values: byte for byte what the official encoder writes.
+def _string_content(array: np.ndarray) -> bytes:
+    strings = [value.encode() if isinstance(value, str) else bytes(value) for value in array.reshape(-1).tolist()]
+    return b"".join([*(wire_format.encode_varint(len(data)) for data in strings), *strings])
 
+
+def encode_tensor(array: np.ndarray, *, as_content: bool = False) -> bytes:
+    """An array as a serialized TensorProto: byte for byte what the official encoder writes.
+
+    Args:
+        array: The values.
+        as_content: Little-endian bytes in `tensor_content`, C++'s `AsProtoTensorContent`; strings as all their lengths,
+            then all their bytes. Otherwise typed values.
     Raises: ValueError, if TensorFlow has no such type.
     """
     number = type_number(array)
@@ -212,6 +233,10 @@ def encode_tensor(array: np.ndarray) -> bytes:
     header += wire_format.encode_bytes(2, shape)
     if array.size == 0:
         return header
+    if as_content:
+        content = _string_content(array) if number == DT_STRING else np.ascontiguousarray(array).tobytes()
+        # A single empty string is one length, 0; only no bytes at all are left out.
+        return header + wire_format.encode_bytes(_TENSOR_CONTENT, content)
     if number == DT_STRING:
         tag = wire_format.encode_tag(wire.number, LENGTH_DELIMITED)
         pieces = [header]

@@ -59,7 +59,13 @@ class Server:
             load_retry_interval_seconds=config.load_retry_interval_micros / 1e6,
         )
         self._labels = LabelMap()
-        self.inference = Inference(self._manager, self._runner, metrics=self._metrics, labels=self._labels)
+        self.inference = Inference(
+            self._manager,
+            self._runner,
+            metrics=self._metrics,
+            labels=self._labels,
+            check_method_names=config.enable_signature_method_name_check,
+        )
         self._source = FileSystemSource(
             config.models,
             aspire=self._manager.aspire,
@@ -73,6 +79,7 @@ class Server:
             max_waiting=config.max_waiting_requests,
             channel_arguments=config.grpc_channel_arguments,
             enable_health_service=config.enable_grpc_healthcheck_service,
+            serialize_as_tensor_content=config.enable_serialization_as_tensor_content,
             ssl=config.ssl,
             # TensorFlow's profiler server takes anybody; where callers must identify themselves it stays away.
             enable_profiler=config.enable_profiler and config.ssl is None and config.auth_tokens_file is None,

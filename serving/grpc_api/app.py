@@ -42,6 +42,7 @@ class GrpcApi:
         max_waiting: int,
         channel_arguments: Sequence[tuple[str, int | str]] = (),
         enable_health_service: bool = False,
+        serialize_as_tensor_content: bool = False,
         enable_profiler: bool = False,
         ssl: SslConfig | None = None,
     ) -> None:
@@ -53,6 +54,7 @@ class GrpcApi:
             max_waiting: Calls that may wait; more are RESOURCE_EXHAUSTED, in grpcio's words, before we see them.
             channel_arguments: Options of gRPC itself; they win over ours.
             enable_health_service: Whether `grpc.health.v1.Health` is registered.
+            serialize_as_tensor_content: Whether Predict answers with `tensor_content`, not with typed fields.
             enable_profiler: Whether `tensorflow.ProfilerService` is.
             ssl: Key and certificate, for TCP and UNIX sockets; None: no TLS.
         """
@@ -61,6 +63,7 @@ class GrpcApi:
         self._max_calls = num_threads + max_waiting
         self._options = [*_UNLIMITED_MESSAGES, *channel_arguments]
         self._enable_health_service = enable_health_service
+        self._serialize_as_tensor_content = serialize_as_tensor_content
         self._enable_profiler = enable_profiler
         self._credentials = tls.grpc_credentials(ssl) if ssl is not None else None
         self._workers = Workers(inference, num_threads=num_threads, name="grpc")
@@ -117,7 +120,9 @@ class GrpcApi:
 
     def _handlers(self) -> list[Any]:
         services = {
-            prediction_service.NAME: prediction_service.methods(self._inference),
+            prediction_service.NAME: prediction_service.methods(
+                self._inference, serialize_as_tensor_content=self._serialize_as_tensor_content
+            ),
             model_service.NAME: model_service.methods(self._inference),
         }
         handlers = [

@@ -59,7 +59,8 @@ def make_handler(method: Method, workers: Workers, metrics: Metrics) -> Any:
                 request = method.request_class.FromString(data)
             except Exception as error:
                 raise Internal("Exception deserializing request!") from error
-            model_name = request.model_spec.name
+            # Only what is counted has one: MultiInference has a model a task.
+            model_name = request.model_spec.name if method.metrics_api else ""
             timeout_seconds = context.time_remaining()
             if method.is_quick is not None and method.is_quick(request, len(data)):
                 response = method.answer(request, len(data), timeout_seconds, True)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorflow_serving.apis import classification_pb2, get_model_metadata_pb2, predict_pb2
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    inference_pb2,
+    predict_pb2,
+    regression_pb2,
+)
 
 from serving import proto_messages
 from serving.errors import InvalidArgument
@@ -14,14 +20,19 @@ from serving.inference import Inference
 NAME = "tensorflow.serving.PredictionService"
 
 
-def methods(inference: Inference) -> dict[str, Method]:
-    """The service's methods by name; what is not here is UNIMPLEMENTED."""
+def methods(inference: Inference, *, serialize_as_tensor_content: bool = False) -> dict[str, Method]:
+    """The service's methods by name; what is not here is UNIMPLEMENTED.
+
+    Args:
+        inference: Answers the requests.
+        serialize_as_tensor_content: Whether Predict answers with `tensor_content`, not with typed fields.
+    """
 
     def predict(request: Any, request_bytes: int, timeout_seconds: float | None, at_once: bool = False) -> bytes:
         prediction = inference.predict(
             proto_messages.predict_request(request, request_bytes), timeout_seconds=timeout_seconds, at_once=at_once
         )
-        return proto_messages.encode_prediction(prediction)
+        return proto_messages.encode_prediction(prediction, as_tensor_content=serialize_as_tensor_content)
 
     def is_quick(request: Any, request_bytes: int) -> bool:
         return request.HasField("model_spec") and inference.is_quick(proto_messages.model_spec(request), request_bytes)
@@ -32,6 +43,21 @@ def methods(inference: Inference) -> dict[str, Method]:
             spec, lambda: proto_messages.serialized_examples(request), timeout_seconds=timeout_seconds
         )
         return bytes(proto_messages.classification_response(classification).SerializeToString())
+
+    def regress(request: Any, request_bytes: int, timeout_seconds: float | None) -> bytes:
+        spec = proto_messages.model_spec(request)
+        regression = inference.regress(
+            spec, lambda: proto_messages.serialized_examples(request), timeout_seconds=timeout_seconds
+        )
+        return bytes(proto_messages.regression_response(regression).SerializeToString())
+
+    def multi_inference(request: Any, request_bytes: int, timeout_seconds: float | None) -> bytes:
+        results = inference.multi_infer(
+            proto_messages.inference_tasks(request),
+            lambda: proto_messages.serialized_examples(request),
+            timeout_seconds=timeout_seconds,
+        )
+        return bytes(proto_messages.multi_inference_response(results).SerializeToString())
 
     def get_model_metadata(request: Any, request_bytes: int, timeout_seconds: float | None) -> bytes:
         spec = proto_messages.model_spec(request)
@@ -45,5 +71,7 @@ def methods(inference: Inference) -> dict[str, Method]:
     return {
         "Predict": Method(predict, predict_pb2.PredictRequest, metrics_api="Predict", is_quick=is_quick),
         "Classify": Method(classify, classification_pb2.ClassificationRequest, metrics_api="Classify"),
+        "Regress": Method(regress, regression_pb2.RegressionRequest, metrics_api="Regress"),
+        "MultiInference": Method(multi_inference, inference_pb2.MultiInferenceRequest),
         "GetModelMetadata": Method(get_model_metadata, get_model_metadata_pb2.GetModelMetadataRequest),
     }
