@@ -48,6 +48,11 @@ def _wire(dtype: Any, field: str, number: int, raw: Any = None) -> WireType:
     return WireType(np.dtype(dtype), field, number, None if raw is None else np.dtype(raw))
 
 
+def _quantized(name: str, integer: Any) -> np.dtype:
+    """numpy's form of a quantized type: TensorFlow's own, an integer with a name, which its session knows again."""
+    return np.dtype([(name, integer)])
+
+
 # TensorFlow's types.proto and tensor.proto. Quantized types travel as the integers they are stored in.
 WIRE_TYPES = {
     1: _wire(np.float32, "float_val", 5, "<f4"),
@@ -60,12 +65,12 @@ WIRE_TYPES = {
     8: _wire(np.complex64, "scomplex_val", 9, "<c8"),
     9: _wire(np.int64, "int64_val", 10),
     10: _wire(np.bool_, "bool_val", 11, "?"),
-    11: _wire(np.int8, "int_val", 7),  # qint8
-    12: _wire(np.uint8, "int_val", 7),  # quint8
-    13: _wire(np.int32, "int_val", 7),  # qint32
+    11: _wire(_quantized("qint8", np.int8), "int_val", 7),
+    12: _wire(_quantized("quint8", np.uint8), "int_val", 7),
+    13: _wire(_quantized("qint32", np.int32), "int_val", 7),
     14: _wire(ml_dtypes.bfloat16, "half_val", 13),
-    15: _wire(np.int16, "int_val", 7),  # qint16
-    16: _wire(np.uint16, "int_val", 7),  # quint16
+    15: _wire(_quantized("qint16", np.int16), "int_val", 7),
+    16: _wire(_quantized("quint16", np.uint16), "int_val", 7),
     17: _wire(np.uint16, "int_val", 7),
     18: _wire(np.complex128, "dcomplex_val", 12, "<c16"),
     19: _wire(np.float16, "half_val", 13),
@@ -73,16 +78,21 @@ WIRE_TYPES = {
     23: _wire(np.uint64, "uint64_val", 17),
     24: _wire(ml_dtypes.float8_e5m2, "float8_val", 18),
     25: _wire(ml_dtypes.float8_e4m3fn, "float8_val", 18),
+    26: _wire(ml_dtypes.float8_e4m3fnuz, "float8_val", 18),
+    27: _wire(ml_dtypes.float8_e4m3b11fnuz, "float8_val", 18),
+    28: _wire(ml_dtypes.float8_e5m2fnuz, "float8_val", 18),
+    29: _wire(ml_dtypes.int4, "int_val", 7),
+    30: _wire(ml_dtypes.uint4, "int_val", 7),
 }
 
-# Where two TensorFlow types share a numpy type, the plain one answers.
-_TYPE_NUMBERS = {WIRE_TYPES[n].dtype: n for n in sorted(WIRE_TYPES, reverse=True) if n not in (11, 12, 13, 15, 16)}
+_TYPE_NUMBERS = {wire.dtype: number for number, wire in WIRE_TYPES.items()}
 
 TYPE_NAMES = {
     1: "float", 2: "double", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64",
     9: "int64", 10: "bool", 11: "qint8", 12: "quint8", 13: "qint32", 14: "bfloat16", 15: "qint16",
     16: "quint16", 17: "uint16", 18: "complex128", 19: "half", 22: "uint32", 23: "uint64",
-    24: "float8_e5m2", 25: "float8_e4m3fn",
+    24: "float8_e5m2", 25: "float8_e4m3fn", 26: "float8_e4m3fnuz", 27: "float8_e4m3b11fnuz",
+    28: "float8_e5m2fnuz", 29: "int4", 30: "uint4",
 }  # fmt: skip
 
 
@@ -196,7 +206,12 @@ def _few_from_field(values: Any, wire: WireType) -> np.ndarray:
 def _from_integers(values: np.ndarray, wire: WireType) -> np.ndarray:
     if wire.field == "half_val":
         return values.astype(np.uint16).view(wire.dtype)
-    return values.astype(wire.dtype)  # wraps as the C++ cast does
+    return values.astype(_stored(wire.dtype)).view(wire.dtype)  # wraps as the C++ cast does
+
+
+def _stored(dtype: np.dtype) -> np.dtype:
+    """What a type's values are stored as: for a quantized one its integer."""
+    return dtype[0] if dtype.fields else dtype
 
 
 def _fit(values: np.ndarray, wire: WireType, count: int) -> np.ndarray:
@@ -251,5 +266,6 @@ def encode_tensor(array: np.ndarray, *, as_content: bool = False) -> bytes:
     elif wire.field == "half_val":
         packed = wire_format.encode_packed_varints(np.ascontiguousarray(array).view(np.uint16))
     else:
-        packed = wire_format.encode_packed_varints(array)
+        integers = np.ascontiguousarray(array).view(_stored(array.dtype))
+        packed = wire_format.encode_packed_varints(integers)
     return header + wire_format.encode_bytes(wire.number, packed)

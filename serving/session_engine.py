@@ -224,18 +224,31 @@ def _thin_call(session: Any, binding: Any) -> Call:
     handle = session._session
     graph = session.graph
     endpoints: dict[str, Any] = {}
+    quantized: dict[str, np.dtype] = {}
 
     def endpoint(name: str) -> Any:
         # Two threads may both look a name up; they find the same.
         found = endpoints.get(name)
         if found is None:
-            found = endpoints[name] = graph.get_tensor_by_name(name)._as_tf_output()
+            tensor = graph.get_tensor_by_name(name)
+            if tensor.dtype.is_quantized:
+                quantized[name] = np.dtype(tensor.dtype.as_numpy_dtype)
+            found = endpoints[name] = tensor._as_tf_output()
         return found
 
     # Without threads of its own between the operations: a quick graph costs a fifth. No timeout could end it.
     in_this_thread = new_buffer(tf.compat.v1.RunOptions(inter_op_thread_pool=-1).SerializeToString())
 
     def call(
+        inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout_ms: int, at_once: bool
+    ) -> list[np.ndarray]:
+        arrays = compute(inputs, outputs, timeout_ms, at_once)
+        if quantized:
+            # The binding gives the integers of a quantized tensor, without what they are.
+            arrays = [array.view(quantized.get(name, array.dtype)) for name, array in zip(outputs, arrays, strict=True)]
+        return arrays
+
+    def compute(
         inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout_ms: int, at_once: bool
     ) -> list[np.ndarray]:
         feeds = {endpoint(name): value for name, value in inputs.items()}
