@@ -1,32 +1,27 @@
-"""How a request reaches the engine: merged with others of its kind, or alone with few others beside it.
-
-Words and rules of TF Serving's batching: a *task* is one request, a *batch* is what runs at once, a *queue*
-holds the batches of one servable's signature. Tasks whose rows differ in type or shape never share a batch.
-"""
+"""How a request reaches the engine: merged with others of its kind, or alone with few others beside it."""
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from serving.config import BatchingConfig
-from serving.errors import (
-    DeadlineExceeded,
-    FailedPrecondition,
-    Internal,
-    InvalidArgument,
-    ResourceExhausted,
-    ServingError,
-    Unavailable,
-)
+from serving import batch_tensors
+from serving.batch_queue import Batch, BatchQueue, Task, check_size
+from serving.config import BatchingConfig, read_batching_parameters_file
+from serving.errors import DeadlineExceeded, Internal, ResourceExhausted, ServingError, ShuttingDown
+from serving.metrics import Metrics
 from serving.servable import Servable
 from serving.status import Code
+
+PER_MODEL_FILE = "batching_params.pbtxt"
 
 # What the runtime says of a value that it cannot compute with, such as a picture that is none.
 _CODES_OF_A_WRONG_INPUT = frozenset({Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE, Code.DATA_LOSS})
@@ -35,8 +30,14 @@ _CODES_OF_A_WRONG_INPUT = frozenset({Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE, C
 class Runner(Protocol):
     """Runs a servable on behalf of one request and blocks until the answer is there."""
 
-    may_be_skipped: bool
-    """Whether a request that takes no time need not come here."""
+    def prepare(self, servable: Servable, directory: Path) -> None:
+        """Learn of a version that is being loaded from a directory, before it is asked anything.
+
+        Raises: ServingError, if it cannot be run as configured; then the load fails.
+        """
+
+    def runs_at_once(self, servable: Servable) -> bool:
+        """Whether `at_once` may be asked for: nothing is to be waited for on purpose."""
 
     def run(
         self,
@@ -45,8 +46,9 @@ class Runner(Protocol):
         outputs: Sequence[str],
         *,
         timeout_seconds: float | None = None,
+        at_once: bool = False,
     ) -> list[np.ndarray]:
-        """As `Servable.run`; waiting for a turn counts against the timeout."""
+        """As `Servable.run`; waiting for a turn counts against the timeout, and with `at_once` there is no waiting."""
 
     def stop(self) -> None:
         """End its threads. Nothing is submitted any more."""
@@ -58,14 +60,19 @@ class DirectRunner:
     More computations than cores only take each other's caches; the rest wait for their turn.
     """
 
-    may_be_skipped = True
-
     def __init__(self, max_concurrent: int) -> None:
         """
         Args:
             max_concurrent: Computations at a time, over all models.
         """
         self._turns = threading.BoundedSemaphore(max_concurrent)
+
+    def prepare(self, servable: Servable, directory: Path) -> None:
+        """Nothing to learn."""
+
+    def runs_at_once(self, servable: Servable) -> bool:
+        """Always: only other requests are waited for."""
+        return True
 
     def run(
         self,
@@ -74,8 +81,11 @@ class DirectRunner:
         outputs: Sequence[str],
         *,
         timeout_seconds: float | None = None,
+        at_once: bool = False,
     ) -> list[np.ndarray]:
-        """As `Servable.run`; waiting for a turn counts against the timeout."""
+        """As `Servable.run`; waiting for a turn counts against the timeout, and with `at_once` there is no waiting."""
+        if at_once:
+            return servable.run(inputs, outputs, timeout_seconds=timeout_seconds, at_once=True)
         started = time.monotonic()
         if not self._turns.acquire(timeout=timeout_seconds):
             raise DeadlineExceeded("Timed out waiting for notification")
@@ -90,52 +100,89 @@ class DirectRunner:
         """Nothing to end."""
 
 
-@dataclass(eq=False)
-class _Task:
-    """One request in a batch."""
+@dataclass(frozen=True)
+class _Model:
+    """What the runner knows of a version: its parameters (None: it is not batched) and its inputs' declared shapes."""
 
-    inputs: Mapping[str, np.ndarray]
-    size: int
-    deadline: float | None
-    done: threading.Event = field(default_factory=threading.Event)
-    outputs: list[np.ndarray] | None = None
-    error: ServingError | None = None
-
-
-@dataclass(eq=False)
-class _Batch:
-    """Requests that run together."""
-
-    servable: Servable
-    output_names: tuple[str, ...]
-    opened_at: float
-    tasks: list[_Task] = field(default_factory=list)
-    size: int = 0
+    config: BatchingConfig | None
+    declared_shapes: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
 
 
 class BatchingRunner:
-    """Merges concurrent requests along their first dimension."""
+    """Merges concurrent requests along their first dimension.
 
-    may_be_skipped = False
+    A request for which a thread is free and nobody waits is computed in its own thread: there is no company to be had,
+    and nothing is handed over.
+    """
 
-    def __init__(self, config: BatchingConfig, *, num_batch_threads: int) -> None:
+    def __init__(
+        self,
+        config: BatchingConfig,
+        *,
+        num_batch_threads: int,
+        metrics: Metrics | None = None,
+        has_parameters_per_model: bool = False,
+    ) -> None:
         """
         Args:
-            config: Sizes and times.
+            config: Sizes and times; not checked here, but when a version is loaded.
             num_batch_threads: Batches executed at once, over all models.
+            metrics: Where batches are counted.
+            has_parameters_per_model: Whether each version brings parameters of its own, or else is not batched.
         """
         self._config = config
-        self._timeout_seconds = config.batch_timeout_micros / 1e6
-        self._queues: dict[object, deque[_Batch]] = {}
+        self._has_parameters_per_model = has_parameters_per_model
+        self._metrics = metrics or Metrics()
+        self._queuing_latency = self._metrics.queuing_latency.cell(config.thread_pool_name)
+        self._models: weakref.WeakKeyDictionary[Servable, _Model] = weakref.WeakKeyDictionary()
+        self._unknown = _Model(config)
+        self._num_threads = num_batch_threads
+        self._unbatched = DirectRunner(num_batch_threads)
+        self._num_running = 0
+        # In the order in which they take turns; without empty ones.
+        self._queues: dict[object, BatchQueue] = {}
         self._lock = threading.Lock()
         self._has_work = threading.Condition(self._lock)
         self._stopping = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"batch-{index}", daemon=True)
+            threading.Thread(target=self._work, name=f"{config.thread_pool_name}_{index}", daemon=True)
             for index in range(num_batch_threads)
         ]
         for thread in self._threads:
             thread.start()
+
+    def prepare(self, servable: Servable, directory: Path) -> None:
+        """Learn of a version that is being loaded.
+
+        Args:
+            servable: The version.
+            directory: Where it was loaded from; may hold parameters of its own.
+        Raises: InvalidArgument, if the parameters contradict each other.
+        """
+        config: BatchingConfig | None = self._config
+        if self._has_parameters_per_model:
+            config = self._own_parameters(directory / PER_MODEL_FILE)
+        if config is not None:
+            config.check()
+        shapes = {
+            spec.name: spec.shape for signature in servable.signatures.values() for spec in signature.inputs.values()
+        }
+        self._models[servable] = _Model(config, shapes)
+
+    def _own_parameters(self, path: Path) -> BatchingConfig | None:
+        if not path.is_file():
+            return None
+        # The threads are everybody's.
+        return dataclasses.replace(
+            read_batching_parameters_file(path),
+            thread_pool_name=self._config.thread_pool_name,
+            num_batch_threads=self._config.num_batch_threads,
+        )
+
+    def runs_at_once(self, servable: Servable) -> bool:
+        """Whether nothing is to be waited for on purpose."""
+        config = self._models.get(servable, self._unknown).config
+        return config is None or not config.batch_timeout_micros
 
     def stop(self) -> None:
         """Run what is queued and end the threads."""
@@ -152,48 +199,69 @@ class BatchingRunner:
         outputs: Sequence[str],
         *,
         timeout_seconds: float | None = None,
+        at_once: bool = False,
     ) -> list[np.ndarray]:
-        """As `Servable.run`, in the company of other requests.
+        """As `Servable.run`, in the company of other requests if there are some.
 
         Raises: ServingError: of the request itself, of a full queue, or of the machine while the batch ran.
         """
-        size = _batch_dimension(inputs)
-        if size > self._config.max_batch_size:
-            raise InvalidArgument(
-                f"Task size {size} is larger than maximum input batch size {self._config.max_batch_size}"
-            )
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        task = _Task(inputs, size, deadline)
-        key = (
-            servable,
-            tuple(sorted((name, array.dtype.str, array.shape[1:]) for name, array in inputs.items())),
-            tuple(outputs),
-        )
+        model = self._models.get(servable, self._unknown)
+        if model.config is None:
+            return self._unbatched.run(servable, inputs, outputs, timeout_seconds=timeout_seconds, at_once=at_once)
+        size = batch_tensors.batch_dimension(inputs)
+        for _ in inputs:
+            self._metrics.input_batch_size.cell().add(size)
+        now = time.monotonic()
+        deadline = None if timeout_seconds is None else now + timeout_seconds
+        if at_once or self._takes_turn(size, model.config):
+            check_size(size, model.config)
+            task = Task(inputs, size, enqueued_at=now, deadline=deadline)
+            self._run_here(Batch(servable, tuple(outputs), model.config, [task]), is_turn=not at_once)
+            return task.result()
+        key = (servable, _kind(inputs, model), tuple(outputs))
         with self._has_work:
             if self._stopping:
-                raise Unavailable("The server is shutting down and takes no new requests.")
-            self._enqueue(key, task, servable, tuple(outputs))
-            self._has_work.notify()
-        task.done.wait()
-        if task.error is not None:
-            raise task.error
-        if task.outputs is None:
-            raise Internal("A batch ended without outputs and without an error.")
-        return task.outputs
+                raise ShuttingDown()
+            queue = self._queues.get(key)
+            if queue is None:
+                queue = BatchQueue(servable, tuple(outputs), model.config)
+            tasks, is_news = queue.add(inputs, size, enqueued_at=now, deadline=deadline)
+            self._queues[key] = queue
+            if is_news and self._num_running < self._num_threads:
+                self._has_work.notify()
+        for task in tasks:
+            task.wait()
+        results = [task.result() for task in tasks]
+        return results[0] if len(results) == 1 else batch_tensors.join(results)
 
-    def _enqueue(self, key: object, task: _Task, servable: Servable, output_names: tuple[str, ...]) -> None:
-        queue = self._queues.setdefault(key, deque())
-        if not queue or queue[-1].size + task.size > self._config.max_batch_size:
-            # The last batch of a queue is open, all before it are closed.
-            if len(queue) > self._config.max_enqueued_batches:
-                raise Unavailable(
-                    "The batch scheduling queue to which this task was submitted is full; currently "
-                    f"{len(queue)} batches enqueued and max_enqueued_batches is "
-                    f"{self._config.max_enqueued_batches}"
-                )
-            queue.append(_Batch(servable, output_names, time.monotonic()))
-        queue[-1].tasks.append(task)
-        queue[-1].size += task.size
+    def _takes_turn(self, size: int, config: BatchingConfig) -> bool:
+        """Whether a request is computed right now, alone, in its own thread; then a turn is taken for it."""
+        limit = config.execution_limit
+        if size > limit:
+            return False
+        # What fills a batch needs no company. What fills half of one rarely gets any, so it does not wait behind
+        # those that do; and with a time to wait, company is what the operator wants.
+        is_large = size == limit or (not config.batch_timeout_micros and 2 * size >= limit)
+        with self._lock:
+            if self._stopping or self._num_running >= self._num_threads:
+                return False
+            if not is_large and (config.batch_timeout_micros or self._queues):
+                return False
+            self._num_running += 1
+            return True
+
+    def _run_here(self, batch: Batch, *, is_turn: bool) -> None:
+        try:
+            self._run_batch(batch, at_once=not is_turn)
+        finally:
+            if is_turn:
+                self._end_turn()
+
+    def _end_turn(self) -> None:
+        with self._has_work:
+            self._num_running -= 1
+            if self._queues or self._stopping:
+                self._has_work.notify()
 
     def _work(self) -> None:
         while (batch := self._take_batch()) is not None:
@@ -202,94 +270,102 @@ class BatchingRunner:
             except Exception as error:
                 # The thread serves every model; a fault in one batch must not end it.
                 _fail(batch, Internal(f"{type(error).__name__}: {error}"))
+            finally:
+                self._end_turn()
 
-    def _run_batch(self, batch: _Batch) -> None:
+    def _take_batch(self) -> Batch | None:
+        with self._has_work:
+            while True:
+                now = time.monotonic()
+                next_due: float | None = None
+                has_turn = self._num_running < self._num_threads
+                for key, queue in self._queues.items() if has_turn else ():
+                    due = queue.due()
+                    if self._stopping or due <= now:
+                        # Re-inserting the key at the end makes the queues take turns.
+                        del self._queues[key]
+                        batch = queue.pop()
+                        if queue:
+                            self._queues[key] = queue
+                        self._num_running += 1
+                        return batch
+                    next_due = due if next_due is None else min(due, next_due)
+                if self._stopping and not self._queues:
+                    self._has_work.notify_all()
+                    return None
+                self._has_work.wait(None if next_due is None else next_due - now)
+
+    def _run_batch(self, batch: Batch, *, at_once: bool = False) -> None:
+        now = time.monotonic()
+        for task in batch.tasks:
+            self._queuing_latency.add((now - task.enqueued_at) * 1e6)
         try:
-            _run_merged(batch, self._config.allowed_batch_sizes)
+            self._run_merged(batch, at_once=at_once)
         except ServingError as error:
             if len(batch.tasks) == 1 or error.code not in _CODES_OF_A_WRONG_INPUT:
                 _fail(batch, error)
                 return
             # The wrong input is its sender's problem; the requests that met it by chance get their answers.
             for task in batch.tasks:
-                self._run_batch(_Batch(batch.servable, batch.output_names, batch.opened_at, [task], task.size))
+                alone = Batch(batch.servable, batch.output_names, batch.config, [task])
+                try:
+                    self._run_merged(alone)
+                except ServingError as own_error:
+                    _fail(alone, own_error)
 
-    def _take_batch(self) -> _Batch | None:
-        with self._has_work:
-            while True:
-                now = time.monotonic()
-                next_due: float | None = None
-                for key, queue in self._queues.items():
-                    batch = queue[0]
-                    is_closed = len(queue) > 1 or batch.size >= self._config.max_batch_size
-                    due = batch.opened_at + self._timeout_seconds
-                    if is_closed or self._stopping or due <= now:
-                        # Re-inserting the key at the end makes the queues take turns.
-                        del self._queues[key]
-                        queue.popleft()
-                        if queue:
-                            self._queues[key] = queue
-                        return batch
-                    next_due = due if next_due is None else min(due, next_due)
-                if self._stopping:
-                    return None
-                self._has_work.wait(None if next_due is None else next_due - now)
-
-
-def _batch_dimension(inputs: Mapping[str, np.ndarray]) -> int:
-    if not inputs:
-        raise InvalidArgument("Batching Run() must have at least one input tensor")
-    if any(array.ndim == 0 for array in inputs.values()):
-        raise InvalidArgument("Batching Run() input tensors must have at least one dimension")
-    sizes = {array.shape[0] for array in inputs.values()}
-    if len(sizes) > 1:
-        raise InvalidArgument("Batching Run() input tensors must have equal 0th-dimension size")
-    return int(sizes.pop())
+    def _run_merged(self, batch: Batch, *, at_once: bool = False) -> None:
+        timeout_seconds = _time_left(batch.tasks)
+        rows = batch_tensors.padded_size(batch.size, batch.config.allowed_batch_sizes)
+        self._metrics.padding_size.cell(str(rows)).add(rows - batch.size)
+        self._metrics.processed_batch_size.cell().add(rows)
+        inputs = batch_tensors.merge(
+            [task.inputs for task in batch.tasks], rows, pad_variable_length=batch.config.pad_variable_length_inputs
+        )
+        self._metrics.wrapped_run_count.cell().add()
+        if at_once:
+            outputs = batch.servable.run(inputs, batch.output_names, timeout_seconds=timeout_seconds, at_once=True)
+        else:
+            outputs = batch.servable.run(inputs, batch.output_names, timeout_seconds=timeout_seconds)
+        # Rows that could not be repeated are not there: nothing is padded if every request is empty.
+        rows = len(next(iter(inputs.values())))
+        for task, own in zip(
+            batch.tasks, batch_tensors.split(outputs, rows, [task.size for task in batch.tasks]), strict=True
+        ):
+            task.succeed(own)
 
 
-def _run_merged(batch: _Batch, allowed_batch_sizes: Sequence[int]) -> None:
-    now = time.monotonic()
-    deadlines = [task.deadline for task in batch.tasks if task.deadline is not None]
-    timeout_seconds = None
-    if len(deadlines) == len(batch.tasks):
-        timeout_seconds = max(deadlines) - now
-        if timeout_seconds <= 0:
-            raise ResourceExhausted("Run() timeout exceeded while waiting in batching queue")
-    padded_size = next((size for size in allowed_batch_sizes if size >= batch.size), batch.size)
-    inputs = {}
-    for name in batch.tasks[0].inputs:
-        pieces = [task.inputs[name] for task in batch.tasks]
-        if padded_size > batch.size and len(pieces[-1]):
-            pieces.append(np.repeat(pieces[-1][:1], padded_size - batch.size, axis=0))
-        inputs[name] = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-    outputs = batch.servable.run(inputs, batch.output_names, timeout_seconds=timeout_seconds)
-    if len(batch.tasks) == 1 and padded_size == batch.size:
-        batch.tasks[0].outputs = outputs
-        batch.tasks[0].done.set()
-        return
-    for array in outputs:
-        if array.ndim == 0:
-            raise FailedPrecondition("Batched output tensor has 0 dimensions")
-        if array.shape[0] != padded_size:
-            raise FailedPrecondition(
-                "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes "
-                "of the input tensors"
-            )
-    for task, start in zip(batch.tasks, _starts(batch.tasks), strict=True):
-        task.outputs = [array[start : start + task.size] for array in outputs]
-        task.done.set()
+def _kind(inputs: Mapping[str, np.ndarray], model: _Model) -> tuple[object, ...]:
+    """What requests must have in common to share a batch: a wrong one then meets only its like."""
+    if model.config is None or not model.config.pad_variable_length_inputs:
+        return tuple((name, array.dtype, array.shape[1:]) for name, array in inputs.items())
+    return tuple(
+        (name, array.dtype, array.ndim, _fixed_sizes(array.shape, model.declared_shapes.get(name)))
+        for name, array in inputs.items()
+    )
 
 
-def _starts(tasks: Sequence[_Task]) -> Iterator[int]:
-    start = 0
-    for task in tasks:
-        yield start
-        start += task.size
+def _fixed_sizes(shape: tuple[int, ...], declared: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The sizes of the dimensions that the signature fixes: these are not padded."""
+    if declared is None or len(declared) != len(shape):
+        return ()
+    return tuple(size for size, fixed in zip(shape[1:], declared[1:], strict=True) if fixed >= 0)
 
 
-def _fail(batch: _Batch, error: ServingError) -> None:
+def _time_left(tasks: Sequence[Task]) -> float | None:
+    """The seconds that the most patient task gives; None if one gives all the time.
+
+    Raises: ResourceExhausted, if no task has any left.
+    """
+    deadlines = [task.deadline for task in tasks if task.deadline is not None]
+    if len(deadlines) < len(tasks):
+        return None
+    seconds = max(deadlines) - time.monotonic()
+    if seconds <= 0:
+        raise ResourceExhausted("Run() timeout exceeded while waiting in batching queue")
+    return seconds
+
+
+def _fail(batch: Batch, error: ServingError) -> None:
     for task in batch.tasks:
-        if not task.done.is_set():
-            # Each waiting thread raises its own object: a traceback is not shared between threads.
-            task.error = ServingError(error.message, code=error.code)
-            task.done.set()
+        if not task.is_done:
+            task.fail(error)

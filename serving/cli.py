@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from serving import model_configs, ports, tls
+from serving.batching_config import THREAD_POOL_NAME_WITHOUT_FILE
 from serving.config import (
     BatchingConfig,
     ModelConfig,
@@ -180,9 +181,11 @@ def _batching(arguments: argparse.Namespace) -> BatchingConfig | None:
             "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
         )
     if not arguments.enable_batching:
+        if arguments.enable_per_model_batching_parameters:
+            _log.warning("--enable_per_model_batching_parameters has no effect without --enable_batching.")
         return None
     if not arguments.batching_parameters_file:
-        return BatchingConfig()
+        return BatchingConfig(thread_pool_name=THREAD_POOL_NAME_WITHOUT_FILE)
     return read_batching_parameters_file(Path(arguments.batching_parameters_file))
 
 

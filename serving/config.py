@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serving.errors import InvalidArgument, Unimplemented
+from serving.batching_config import BatchingConfig
+from serving.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -59,40 +60,6 @@ class ModelConfig:
     def location(self) -> str:
         """The base path as the configuration has it."""
         return self.uri or str(self.base_path)
-
-
-@dataclass(frozen=True)
-class BatchingConfig:
-    """How requests are merged; names, meaning and defaults of TF Serving's BatchingParameters.
-
-    Attributes:
-        max_batch_size: Most rows in one execution, and in one request.
-        batch_timeout_micros: How long an open batch waits for company after its first request.
-        max_enqueued_batches: Waiting batches per queue; past it a request is UNAVAILABLE.
-        num_batch_threads: Batches executed at once, over all models; 0: one a core.
-        allowed_batch_sizes: Sizes to pad up to; empty: any size runs as it is.
-    """
-
-    max_batch_size: int = 1000
-    batch_timeout_micros: int = 0
-    max_enqueued_batches: int = 10
-    num_batch_threads: int = 0
-    allowed_batch_sizes: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("max_batch_size", "max_enqueued_batches"):
-            if getattr(self, name) < 1:
-                raise InvalidArgument(f"{name} must be positive; was {getattr(self, name)}")
-        if self.batch_timeout_micros < 0:
-            raise InvalidArgument(f"batch_timeout_micros must be non-negative; was {self.batch_timeout_micros}")
-        sizes = self.allowed_batch_sizes
-        if sizes and sizes[-1] != self.max_batch_size:
-            raise InvalidArgument(
-                "Last entry in allowed_batch_sizes must match max_batch_size; "
-                f"last entry was {sizes[-1]}; expected {self.max_batch_size}"
-            )
-        if any(a >= b for a, b in zip(sizes, sizes[1:], strict=False)):
-            raise InvalidArgument("allowed_batch_sizes entries must be monotonically increasing")
 
 
 @dataclass(frozen=True)
@@ -216,22 +183,15 @@ def check_models(models: tuple[ModelConfig, ...]) -> None:
 
 
 def read_batching_parameters_file(path: Path) -> BatchingConfig:
-    """The batching of a `--batching_parameters_file`.
+    """The batching of a `--batching_parameters_file`, or of a version's own file.
 
-    Raises: InvalidArgument, if it cannot be parsed or contradicts itself; Unimplemented, for fields that this
-        server does not act on.
+    Raises: InvalidArgument, if it cannot be parsed; whether it contradicts itself, `BatchingConfig.check` tells.
     """
     from serving import config_protos
 
     message = read_text_proto(path, config_protos.batching_parameters())
-    for name in ("pad_variable_length_inputs", "enable_large_batch_splitting"):
-        if getattr(message, name).value:
-            raise Unimplemented(f"{path} sets {name}, which this server does not do; remove the line.")
-    values = {
-        name: getattr(message, name).value
-        for name in ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
-        if message.HasField(name)
-    }
+    # All but the sizes are messages around a value, so that one can tell whether it is set.
+    values = {field.name: value.value for field, value in message.ListFields() if field.name != "allowed_batch_sizes"}
     return BatchingConfig(**values, allowed_batch_sizes=tuple(message.allowed_batch_sizes))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -130,13 +129,11 @@ class Inference:
             spec: The model that it is for.
             request_bytes: Its size on the wire.
         """
-        if not self._runner.may_be_skipped:
-            return False
         try:
             servable = self._manager.peek(spec.name, self._version(spec))
         except ServingError:
             return False
-        return servable is not None and servable.is_quick(request_bytes)
+        return servable is not None and servable.is_quick(request_bytes) and self._runner.runs_at_once(servable)
 
     def predict(
         self, request: PredictRequest, *, timeout_seconds: float | None = None, at_once: bool = False
@@ -324,10 +321,7 @@ class Inference:
     ) -> list[np.ndarray]:
         """Compute; timed under the name `api`, unless it has none, as TF Serving's MultiInference."""
         started = time.perf_counter()
-        run = (
-            functools.partial(servable.run, at_once=True) if at_once else functools.partial(self._runner.run, servable)
-        )
-        arrays = run(feeds, names, timeout_seconds=timeout_seconds)
+        arrays = self._runner.run(servable, feeds, names, timeout_seconds=timeout_seconds, at_once=at_once)
         if api:
             self._metrics.record_runtime(id.name, api, time.perf_counter() - started)
         return arrays

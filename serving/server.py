@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serving import ports, warmup
+from serving import load_metrics, ports, warmup
 from serving.batching import BatchingRunner, DirectRunner, Runner
 from serving.config import ServerConfig
 from serving.cpu_count import available_cpus
@@ -51,7 +51,7 @@ class Server:
         num_cpus = config.num_cpus or available_cpus()
         self._engine = engine or _make_engine(config, num_cpus)
         self._metrics = Metrics()
-        self._runner = _make_runner(config, num_cpus)
+        self._runner = _make_runner(config, num_cpus, self._metrics)
         self._manager = Manager(
             self._load,
             num_load_threads=config.num_load_threads or num_cpus,
@@ -91,6 +91,7 @@ class Server:
             max_waiting=config.max_waiting_requests,
             timeout_seconds=config.rest_api_timeout_in_ms / 1000,
             monitoring_path=config.monitoring_path,
+            is_strict_format=config.rest_strict_format,
             ssl=config.ssl if config.rest_api_enable_tls else None,
         )
 
@@ -185,17 +186,26 @@ class Server:
         return is_drained
 
     def _load(self, id: ServableId, path: Path) -> Servable:
-        servable = self._engine.load(path)
-        if self.config.enable_model_warmup:
-            try:
-                iterations = self.config.num_request_iterations_for_warmup
-                count = warmup.replay(self.inference, id, servable, path, iterations=max(1, iterations))
-            except BaseException:
-                servable.unload()
-                raise
-            if count:
-                _log.info("Replayed %d warm-up records of {name: %s version: %d}", count, id.name, id.version)
+        servable = load_metrics.count_load(self._metrics, path, self._engine.load)
+        try:
+            load_metrics.publish_mlmd(self._metrics, id, path)
+            self._runner.prepare(servable, path)
+            if self.config.enable_model_warmup:
+                self._warm_up(id, servable, path)
+        except BaseException:
+            servable.unload()
+            raise
         return servable
+
+    def _warm_up(self, id: ServableId, servable: Servable, path: Path) -> None:
+        iterations = max(1, self.config.num_request_iterations_for_warmup)
+        count = load_metrics.count_warm_up(
+            self._metrics,
+            path,
+            lambda: warmup.replay(self.inference, id, servable, path, iterations=iterations),
+        )
+        if count:
+            _log.info("Replayed %d warm-up records of {name: %s version: %d}", count, id.name, id.version)
 
 
 def _make_engine(config: ServerConfig, num_cpus: int) -> Engine:
@@ -209,7 +219,13 @@ def _make_engine(config: ServerConfig, num_cpus: int) -> Engine:
     )
 
 
-def _make_runner(config: ServerConfig, num_cpus: int) -> Runner:
+def _make_runner(config: ServerConfig, num_cpus: int, metrics: Metrics) -> Runner:
     if config.batching is None:
         return DirectRunner(max_concurrent=num_cpus)
-    return BatchingRunner(config.batching, num_batch_threads=config.batching.num_batch_threads or num_cpus)
+    # Upstream checks the parameters when it loads a version; until then any number of threads will do.
+    return BatchingRunner(
+        config.batching,
+        num_batch_threads=max(1, config.batching.num_batch_threads or num_cpus),
+        metrics=metrics,
+        has_parameters_per_model=config.enable_per_model_batching_parameters,
+    )

@@ -95,9 +95,14 @@ ALLOWED = {
     "serving.errors": {"serving.status"},
     "serving.messages": {"serving.status"},
     "serving.__main__": {"serving.cli"},
-    "serving.batching": SERVING_LEAVES | {"serving.config", "serving.servable"},
+    "serving.batch_queue": SERVING_LEAVES | {"serving.batch_tensors", "serving.batching_config", "serving.servable"},
+    "serving.batch_tensors": SERVING_LEAVES,
+    "serving.batching": SERVING_LEAVES
+    | {"serving.batch_queue", "serving.batch_tensors", "serving.config", "serving.metrics", "serving.servable"},
+    "serving.batching_config": SERVING_LEAVES,
     "serving.cli": SERVING_LEAVES
     | {
+        "serving.batching_config",
         "serving.config",
         "serving.flags",
         "serving.model_configs",
@@ -106,7 +111,7 @@ ALLOWED = {
         "serving.server",
         "serving.tls",
     },
-    "serving.config": SERVING_LEAVES | {"serving.config_protos"},
+    "serving.config": SERVING_LEAVES | {"serving.batching_config", "serving.config_protos"},
     "serving.config_protos": set(),
     "serving.cpu_count": set(),
     "serving.flags": set(),
@@ -129,10 +134,18 @@ ALLOWED = {
         "serving.regression",
         "serving.servable",
     },
-    "serving.json_tensors": SERVING_LEAVES | {"serving.proto_tensors"},
+    "serving.json_examples": SERVING_LEAVES
+    | {"serving.json_display", "serving.json_floats", "serving.json_tensors", "serving.wire_format"},
+    "serving.json_display": {"serving.json_floats"},
+    "serving.json_floats": set(),
+    "serving.json_outputs": SERVING_LEAVES
+    | {"serving.json_display", "serving.json_floats", "serving.proto_tensors"},
+    "serving.json_parser": SERVING_LEAVES,
+    "serving.json_tensors": SERVING_LEAVES | {"serving.json_display", "serving.json_parser", "serving.proto_tensors"},
     "serving.labels": SERVING_LEAVES | {"serving.config"},
     "serving.model_configs": SERVING_LEAVES | {"serving.config"},
     "serving.manager": SERVING_LEAVES | {"serving.servable", "serving.version_policy"},
+    "serving.load_metrics": SERVING_LEAVES | {"serving.metrics"},
     "serving.metric_types": set(),
     "serving.metrics": SERVING_LEAVES | {"serving.metric_types"},
     "serving.ports": SERVING_LEAVES | {"serving.config"},
@@ -141,7 +154,9 @@ ALLOWED = {
     "serving.proto_tensors": SERVING_LEAVES | {"serving.wire_format"},
     "serving.rest_api": SERVING_LEAVES
     | {"serving.config", "serving.tls"}
-    | {"serving.inference", "serving.json_tensors", "serving.metrics", "serving.proto_messages", "serving.workers"},
+    | {"serving.inference", "serving.json_tensors", "serving.metrics", "serving.proto_messages", "serving.workers"}
+    | {"serving.json_outputs"}
+    | {"serving.json_examples"},
     "serving.servable": SERVING_LEAVES,
     "serving.server": SERVING_LEAVES
     | {
@@ -151,6 +166,7 @@ ALLOWED = {
         "serving.grpc_api",
         "serving.inference",
         "serving.labels",
+        "serving.load_metrics",
         "serving.manager",
         "serving.metrics",
         "serving.ports",
