@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import struct
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import json_tensors
+from serving import json_parser, json_tensors
 from serving.errors import ServingError
 from serving.messages import TensorSpec
+from serving.proto_tensors import TYPE_NAMES
 from serving.status import Code
 
 FLOAT, DOUBLE, INT32, UINT8, STRING, INT64, BOOL, HALF, UINT32, UINT64 = 1, 2, 3, 4, 7, 9, 10, 19, 22, 23
+INT16, INT8, COMPLEX64, BFLOAT16, UINT16 = 5, 6, 8, 14, 17
+ALL_TYPES = (FLOAT, DOUBLE, INT32, UINT8, STRING, INT64, BOOL, HALF, UINT32, UINT64, INT16, INT8, UINT16)
 
 
 def decode(document, **dtypes):
@@ -50,8 +52,9 @@ def test_values(value, dtype, expected):
 
 
 def test_not_finite_numbers_are_read():
-    body = b'{"inputs": [NaN, Infinity, -Infinity, 1e999]}'
-    np.testing.assert_array_equal(decode(body, x=FLOAT)["x"], np.float32([np.nan, np.inf, -np.inf, np.inf]))
+    body = b'{"inputs": [NaN, Infinity, -Infinity, Inf, -Inf, 1e300]}'
+    expected = np.float32([np.nan, np.inf, -np.inf, np.inf, -np.inf, np.inf])
+    np.testing.assert_array_equal(decode(body, x=FLOAT)["x"], expected)
 
 
 def test_first_of_two_equal_keys_counts_and_what_follows_is_ignored():
@@ -72,7 +75,7 @@ def test_named_columns_may_differ_in_shape_and_others_are_ignored():
 
 BOTH = '{\n    "inputs": [1],\n    "instances": [1]\n}'
 SENTENCES = {
-    "empty": (b" ", {"x": FLOAT}, "JSON Parse error: The document is empty"),
+    "empty": (b"", {"x": FLOAT}, "JSON Parse error: The document is empty"),
     "a list": (b"[1, [2, {}]]", {"x": FLOAT}, "JSON Value: [1, [2, {}]] Is not object"),
     "signature name": (
         {"signature_name": 3},
@@ -197,6 +200,41 @@ def test_sentences(case):
     assert (error.code, error.message) == (Code.INVALID_ARGUMENT, sentence)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "name"), [(HALF, "half"), (COMPLEX64, "complex64"), (BFLOAT16, "bfloat16"), (UINT16, "uint16")]
+)
+def test_types_that_json_never_holds(dtype, name):
+    error = refusal({"inputs": [1]}, x=dtype)
+    assert (error.code, error.message) == (Code.UNIMPLEMENTED, f"Conversion of JSON Value: 1 to type: {name}")
+
+
+TYPE_RULES = {  # dtype: accepted with their value, refused
+    FLOAT: ({"1": 1, "-0": 0, "16777217": 16777216, "1e2": 100}, ["true", '"1"', "null", '{"b64": "YQ=="}']),
+    DOUBLE: ({"18446744073709551616": 2.0**64, "1E-5": 1e-5}, ["false", '"NaN"']),
+    INT32: ({"-2147483648": -(2**31), "-0": 0}, ["1.0", "1e2", "2147483648", "true", "NaN", '"1"']),
+    INT16: ({"65537": 1}, ["1.5", "2147483648"]),
+    INT8: ({"-129": 127, "200": -56}, ["1.0", "-2147483649"]),
+    UINT8: ({"256": 0, "-1": 255}, ["2147483648", "0.0"]),
+    INT64: ({"-9223372036854775808": -(2**63)}, ["9223372036854775808", "1.0"]),
+    UINT32: ({"4294967295": 2**32 - 1}, ["-1", "4294967296"]),
+    UINT64: ({"18446744073709551615": 2**64 - 1}, ["-1", "18446744073709551616", "1.0"]),
+    BOOL: ({"true": True}, ["1", "0", '"true"', "null"]),
+    STRING: ({'"a"': b"a", '{"b64": "YQ"}': b"a"}, ["1", "true", "null"]),
+}
+
+
+@pytest.mark.parametrize("dtype", TYPE_RULES)
+@pytest.mark.parametrize("body", ['{"inputs": %s}', '{"inputs": [%s, %s]}', '{"instances": [[%s], [%s]]}'])
+def test_rules_of_types(dtype, body):
+    accepted, refused = TYPE_RULES[dtype]
+    for text, value in accepted.items():
+        array = decode((body % ((text,) * body.count("%"))).encode(), x=dtype)["x"]
+        assert set(array.reshape(-1).tolist()) == {value}, text
+    for text in refused:
+        sentence = refusal((body % ((text,) * body.count("%"))).encode(), x=dtype).message
+        assert f"is not of expected type: {TYPE_NAMES[dtype]}" in sentence, text
+
+
 def test_types_that_json_cannot_hold():
     error = refusal({"inputs": 1}, x=HALF)
     assert (error.code, error.message) == (
@@ -217,7 +255,47 @@ def test_a_shown_value_is_cut_at_256_bytes():
 
 
 def test_deep_nesting_is_refused_not_fatal():
-    assert refusal(b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", x=FLOAT).code is Code.INVALID_ARGUMENT
+    lists = b"[" * 100_000 + b"]" * 100_000
+    for body in (b'{"inputs": %s}', b'{"instances": [%s]}', b'{"instances": %s}'):
+        assert refusal(body % lists, x=FLOAT).message == "tensor parsing error: x"
+    objects = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    assert refusal(b'{"inputs": [%s]}' % objects, x=FLOAT).message.startswith('JSON Value: {\n    "a": {\n')
+
+
+def test_the_first_wrong_row_is_named_whatever_is_wrong_with_later_ones():
+    error = refusal({"instances": [{"x": [1], "y": "a"}, {"x": [True], "y": 3}, {"z": 1}, 4]}, x=FLOAT, y=STRING)
+    assert error.message == (
+        "Failed to process element: 1 key: x of 'instances' list. Error: INVALID_ARGUMENT: JSON Value: true Type: "
+        "True is not of expected type: float"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("YWI=", b"ab"),
+        ("YWI", b"ab"),
+        (" Y W\n\tI = ", b"ab"),
+        ("", b""),
+        ("++//", b"\xfb\xef\xff"),
+        ("Y", None),
+        ("YW-_", None),
+        ("YWI=YWI=", None),
+        ("é", None),
+    ],
+)
+def test_base64(text, data):
+    document = {"inputs": {"b64": text}}
+    if data is None:
+        assert refusal(document, x=STRING).message == "Unable to base64 decode"
+    else:
+        assert decode(document, x=STRING)["x"].item() == data
+
+
+def test_strings_are_the_bytes_that_were_sent():
+    body = b'{"inputs": ["\xff\xc3\xa9", "\\u00e9", "\\ud83d\\ude00", "\\udc00", "a\\u0000b"]}'
+    strings = [b"\xff\xc3\xa9", b"\xc3\xa9", b"\xf0\x9f\x98\x80", b"\xed\xb0\x80", b"a\0b"]
+    assert decode(body, x=STRING)["x"].tolist() == strings
 
 
 @given(st.binary(max_size=60))
@@ -235,92 +313,35 @@ json_values = st.recursive(
 )
 
 
+def outcome(body, dtype):
+    try:
+        array = decode(body, x=dtype)["x"]
+    except ServingError as error:
+        return error.code, error.message
+    return array.dtype, array.shape, array.tobytes() if array.dtype != object else array.tolist()
+
+
+@given(json_values, st.sampled_from(list(ALL_TYPES)), st.sampled_from(["inputs", "instances"]))
+def test_the_fast_way_reads_what_the_slow_way_reads(value, dtype, key):
+    body = json.dumps({key: value}).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_tensors, "_regular_array", lambda *_, **__: None)
+        patch.setattr(json_parser, "parse", json_parser.parse_slowly)
+        slow = outcome(body, dtype)
+    assert outcome(body, dtype) == slow
+
+
+numbers = st.lists(st.lists(st.integers(-300, 300) | st.floats(), min_size=2, max_size=2), min_size=1, max_size=4)
+
+
+@given(numbers | st.lists(st.integers(0, 255), min_size=1), st.sampled_from(list(ALL_TYPES)))
+def test_rectangles_of_numbers_are_read_alike(value, dtype):
+    test_the_fast_way_reads_what_the_slow_way_reads.hypothesis.inner_test(value, dtype, "instances")
+
+
 @given(json_values, st.sampled_from([FLOAT, INT32, UINT64, STRING, BOOL]), st.sampled_from(["inputs", "instances"]))
 def test_any_json_gives_an_array_or_a_refusal(value, dtype, key):
     try:
         decode({key: value}, x=dtype)
     except ServingError as error:
         assert error.code in (Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED)
-
-
-# tf-serving's own examples and the corners of %g.
-FLOAT_TEXTS = [
-    (np.float32(0.1), "0.1"),
-    (np.float32(1 / 3), "0.333333343"),
-    (np.float32(9_000_000), "9e+06"),
-    (np.float64(16777217.0), "16777217.0"),
-    (np.float64(1 / 3), "0.33333333333333331"),
-    (np.float32(-0.0), "-0.0"),
-    (np.float32(1e-5), "1e-05"),
-    (np.float32(3.5), "3.5"),
-    (np.float32(4), "4.0"),
-    (np.float32(np.nan), "NaN"),
-    (np.float32(np.inf), "Infinity"),
-    (np.float64(-np.inf), "-Infinity"),
-]
-
-
-@pytest.mark.parametrize(("value", "text"), FLOAT_TEXTS)
-def test_text_of_floats(value, text):
-    assert json_tensors.format_floats(np.array([value])) == [text]
-
-
-@given(st.lists(st.floats(width=32), max_size=20))
-def test_float_texts_give_the_float_back(values):
-    array = np.array(values, np.float32)
-    texts = json_tensors.format_floats(array)
-    read = [struct.unpack("f", struct.pack("f", float(text)))[0] for text in texts]
-    np.testing.assert_array_equal(np.float32(read), array)
-    assert all("." in text or "e" in text or "N" in text or "I" in text for text in texts)
-
-
-def rows(**outputs):
-    return json_tensors.encode_outputs(outputs, is_row_format=True).decode()
-
-
-def columns(**outputs):
-    return json_tensors.encode_outputs(outputs, is_row_format=False).decode()
-
-
-def test_layout_of_rows():
-    assert rows(y=np.float32([3.5, 4, 5.5])) == '{\n    "predictions": [3.5, 4.0, 5.5\n    ]\n}'
-    assert rows(y=np.float32([[1, 2], [3, 4]])) == '{\n    "predictions": [[1.0, 2.0], [3.0, 4.0]\n    ]\n}'
-    assert rows(a=np.float32([[1]]), b=np.int64([2])) == (
-        '{\n    "predictions": [\n        {\n            "a": [1.0],\n            "b": 2\n        }\n    ]\n}'
-    )
-
-
-def test_layout_of_columns():
-    assert columns(y=np.float32([3.5, 4])) == '{\n    "outputs": [\n        3.5,\n        4.0\n    ]\n}'
-    assert json.loads(columns(a=np.array([[True]]), b=np.uint64([2**64 - 1]))) == {
-        "outputs": {"a": [[True]], "b": [2**64 - 1]}
-    }
-
-
-def test_only_outputs_named_bytes_are_base64():
-    array = np.array([b'"\xc3\xa9\n'], object)
-    assert json.loads(rows(text=array)) == {"predictions": ['"é\n']}
-    assert json.loads(rows(text_bytes=array)) == {"predictions": [{"b64": "IsOpCg=="}]}
-    assert json.loads(columns(a_bytes=array, b=array)) == {"outputs": {"a_bytes": [{"b64": "IsOpCg=="}], "b": ['"é\n']}}
-
-
-def test_bytes_that_are_no_text_still_give_valid_json():
-    assert json.loads(rows(text=np.array([b"\xff"], object))) == {"predictions": ["\ufffd"]}
-
-
-@pytest.mark.parametrize(
-    ("outputs", "sentence"),
-    [
-        ({}, "Cannot convert empty tensor map to JSON"),
-        ({"y": np.float32(1)}, "Tensor name: y has no shape information "),
-        (
-            {"y": np.zeros(2, "f"), "z": np.zeros(3, "f")},
-            "Tensor name: z has inconsistent batch size: 3 expecting: 2",
-        ),
-        ({"y": np.zeros(1, np.float16)}, "Failed to write JSON value for tensor type: half"),
-    ],
-)
-def test_outputs_that_rows_cannot_hold(outputs, sentence):
-    with pytest.raises(ServingError) as raised:
-        json_tensors.encode_outputs(outputs, is_row_format=True)
-    assert raised.value.message == sentence
