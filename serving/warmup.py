@@ -1,7 +1,8 @@
 """Replays the requests that a model brings along, so that its first client does not pay for the first run.
 
 Source: TF Serving's SavedModel warm-up: `assets.extra/tf_serving_warmup_requests`, a TFRecord file of
-`tensorflow.serving.PredictionLog`; its responses and model specs are ignored.
+`tensorflow.serving.PredictionLog`. Of a record only the request counts, and of its model spec only the signature: what
+is warmed up is the version being loaded.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from serving.servable import Servable
 
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_WARMUP_RECORDS = 1000
+
+_SHOWN_BYTES = 1024
+_NEVER_REPLAYED = ("session_run_log", "predict_streamed_log")
 
 
 def replay(inference: Inference, id: ServableId, servable: Servable, path: Path, *, iterations: int = 1) -> int:
@@ -39,17 +43,18 @@ def replay(inference: Inference, id: ServableId, servable: Servable, path: Path,
         return 0
     count = 0
     for count, record in enumerate(_records(warmup_path), start=1):  # noqa: B007  (returned below)
+        try:
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+        except Exception as error:
+            shown = record[:_SHOWN_BYTES].decode("latin-1")
+            raise InvalidArgument(f"Failed to parse warmup record: {shown} from {warmup_path}") from error
+        for _ in range(max(1, iterations)):
+            _run(inference, id, servable, log)
+        # As upstream, which finds that there is one too many once it has run.
         if count > MAX_WARMUP_RECORDS:
             raise InvalidArgument(
                 f"Number of warmup records exceeds the maximum ({MAX_WARMUP_RECORDS}) at {warmup_path}"
             )
-        try:
-            log = prediction_log_pb2.PredictionLog.FromString(record)
-        except Exception as error:
-            shown = record[:64].decode("latin-1")
-            raise InvalidArgument(f"Failed to parse warmup record: {shown} from {warmup_path}") from error
-        for _ in range(max(1, iterations)):
-            _run(inference, id, servable, log)
     return count
 
 
@@ -57,20 +62,27 @@ def _records(path: Path) -> Iterator[bytes]:
     import tensorflow as tf
 
     try:
-        yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        # TFRecordDataset's errors would name its own operations.
+        yield from tf.compat.v1.io.tf_record_iterator(str(path))
     except tf.errors.DataLossError as error:
         raise DataLoss(f"{error.message}. Please verify your warmup data is in TFRecord format.") from error
 
 
 def _run(inference: Inference, id: ServableId, servable: Servable, log: Any) -> None:
     kind = log.WhichOneof("log_type")
+    if kind in _NEVER_REPLAYED:
+        raise Unimplemented(f"Unsupported log_type for warmup: {log.DESCRIPTOR.fields_by_name[kind].number}")
+    if kind is None:
+        return  # as upstream: a record without a request asks for nothing
+    request = getattr(log, kind).request
+    if kind == "multi_inference_log":
+        tasks = proto_messages.inference_tasks(request)
+        inference.multi_infer_with(id, servable, tasks, lambda: proto_messages.serialized_examples(request))
+        return
+    spec = proto_messages.read_model_spec(request.model_spec)
     if kind == "predict_log":
-        request = proto_messages.predict_request(log.predict_log.request, log.ByteSize())
-        inference.predict_with(id, servable, request)
+        inference.predict_with(id, servable, proto_messages.predict_request(request, log.ByteSize(), model=spec))
     elif kind == "classify_log":
-        message = log.classify_log.request
-        spec = proto_messages.model_spec(message)
-        inference.classify_with(id, servable, spec, lambda: proto_messages.serialized_examples(message))
-    else:
-        number = 0 if kind is None else log.DESCRIPTOR.fields_by_name[kind].number
-        raise Unimplemented(f"Unsupported log_type for warmup: {number}")
+        inference.classify_with(id, servable, spec, lambda: proto_messages.serialized_examples(request))
+    elif kind == "regress_log":
+        inference.regress_with(id, servable, spec, lambda: proto_messages.serialized_examples(request))
