@@ -26,6 +26,7 @@ from serving.config import (
 from serving.errors import InvalidArgument, ServingError
 from serving.flags import FLAGS, FLAGS_WITHOUT_EFFECT, REFUSED_FLAGS
 from serving.quiet_start import import_tensorflow_quietly
+from serving.tokens import TokenFile
 
 if TYPE_CHECKING:
     from serving.server import Server
@@ -110,7 +111,7 @@ def make_config(arguments: argparse.Namespace) -> ServerConfig:
         tensorflow_inter_op_parallelism=inter_op,
         model_config_file=_path(arguments.model_config_file),
         ssl=tls.read_ssl_config_file(Path(arguments.ssl_config_file)) if arguments.ssl_config_file else None,
-        auth_tokens_file=_path(arguments.auth_tokens_file),
+        auth_tokens_file=_auth_tokens_file(arguments.auth_tokens_file),
         model_cache_dir=_path(arguments.model_cache_dir),
         tensorflow_session_config_file=_path(arguments.tensorflow_session_config_file),
         **{
@@ -130,6 +131,7 @@ def make_config(arguments: argparse.Namespace) -> ServerConfig:
                 "num_request_iterations_for_warmup",
                 "enable_grpc_healthcheck_service",
                 "grace_period_seconds",
+                "drain_delay_seconds",
                 "model_config_file_poll_wait_seconds",
                 "reload_timeout_seconds",
                 "isolate_model_errors",
@@ -155,6 +157,13 @@ def make_config(arguments: argparse.Namespace) -> ServerConfig:
             )
         },
     )
+
+
+def _auth_tokens_file(text: str) -> Path | None:
+    path = _path(text)
+    if path is not None:
+        TokenFile(path)  # A file that is wrong is better known now than after minutes of loading.
+    return path
 
 
 def _path(text: str) -> Path | None:
@@ -247,7 +256,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ServingError as error:
         return _not_started(error)
     import_tensorflow_quietly()
-    from serving.server import Server, StartupCancelled
+    from serving.reload import StartupCancelled
+    from serving.server import Server
 
     server = Server(config)
     try:

@@ -148,6 +148,7 @@ class ServerConfig:
     xla_gpu_compilation_enabled: bool = False
     mixed_precision: str = ""
     grace_period_seconds: float = 30.0
+    drain_delay_seconds: float = 0.0
     num_cpus: int = 0
 
     def __post_init__(self) -> None:

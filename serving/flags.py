@@ -124,6 +124,12 @@ FLAGS = (
     Flag("enable_grpc_healthcheck_service", False, "answer grpc.health.v1.Health/Check"),
     Flag("enable_profiler", True, "answer TensorBoard's profiler; never with --ssl_config_file or --auth_tokens_file"),
     Flag("grace_period_seconds", 30.0, "how long SIGTERM waits for requests being answered", is_ours=True),
+    Flag(
+        "drain_delay_seconds",
+        0.0,
+        "how long SIGTERM, having told probes and health checks, goes on taking requests",
+        is_ours=True,
+    ),
     Flag("version", False, "print the versions and exit"),
 )
 

@@ -49,6 +49,7 @@ class Inference:
         *,
         metrics: Metrics | None = None,
         labels: LabelMap | None = None,
+        model_readiness: Callable[[], tuple[bool, list[str]]] = lambda: (True, []),
         check_method_names: bool = False,
     ) -> None:
         """
@@ -57,12 +58,14 @@ class Inference:
             runner: Carries out computations, alone or in batches.
             metrics: Where run times are counted.
             labels: Versions by label; none before there is a configuration.
+            model_readiness: Whether the configured models can be asked, and a sentence for each that cannot.
             check_method_names: Whether a signature must have been exported for the method that is asked of it.
         """
         self._manager = manager
         self._runner = runner
         self._metrics = metrics or Metrics()
         self._labels = labels or LabelMap()
+        self._model_readiness = model_readiness
         self._check_method_names = check_method_names
         self._in_flight = 0
         self._idle = threading.Condition()
@@ -307,6 +310,20 @@ class Inference:
         if not statuses:
             raise NotFound(f"Could not find any versions of model {name}")
         return statuses
+
+    def statuses(self) -> dict[str, list[VersionStatus]]:
+        """As `status`, of every model that was ever seen, by name in alphabetical order."""
+        return self._manager.statuses()
+
+    def all_statuses(self) -> dict[str, list[VersionStatus]]:
+        """As `status`, of every model that was ever seen, by name in alphabetical order."""
+        return self._manager.statuses()
+
+    def readiness(self) -> tuple[bool, list[str]]:
+        """Whether requests should be sent here, and sentences about what is not there."""
+        if self._draining:
+            return False, [ShuttingDown().message]
+        return self._model_readiness()
 
     def _run(
         self,

@@ -11,29 +11,25 @@ from serving import load_metrics, ports, warmup
 from serving.batching import BatchingRunner, DirectRunner, Runner
 from serving.config import ServerConfig
 from serving.cpu_count import available_cpus
-from serving.errors import InvalidArgument, ServingError
+from serving.errors import InvalidArgument
 from serving.grpc_api.app import GrpcApi
+from serving.health import Health
 from serving.inference import Inference
 from serving.labels import LabelMap
 from serving.manager import Manager
-from serving.messages import ServableId, State
+from serving.messages import ServableId
 from serving.metrics import Metrics
+from serving.object_storage import ObjectStorage
+from serving.reload import ConfigFilePoller, Configuration
 from serving.rest_api.app import RestApi
 from serving.servable import Engine, Servable
 from serving.source import FileSystemSource
+from serving.tokens import TokenFile
 
 _log = logging.getLogger(__name__)
 
-_STARTUP_CHECK_SECONDS = 0.1
 # After the last answer was computed, gRPC still has to send it.
 _SEND_SECONDS = 1.0
-
-
-class StartupCancelled(ServingError):
-    """Asked to stop before the models were available."""
-
-    def __init__(self) -> None:
-        super().__init__("Stopped before the models were available.")
 
 
 class Server:
@@ -48,51 +44,74 @@ class Server:
         self.config = config
         self.grpc_port: int | None = None
         self.rest_port: int | None = None
+        self._is_open = False
         num_cpus = config.num_cpus or available_cpus()
         self._engine = engine or _make_engine(config, num_cpus)
         self._metrics = Metrics()
         self._runner = _make_runner(config, num_cpus, self._metrics)
+        self._storage = ObjectStorage(config.model_cache_dir)
         self._manager = Manager(
             self._load,
             num_load_threads=config.num_load_threads or num_cpus,
+            num_unload_threads=config.num_unload_threads or config.num_load_threads or num_cpus,
+            unloaded=lambda id, path: self._storage.forget(path),
             max_num_load_retries=config.max_num_load_retries,
             load_retry_interval_seconds=config.load_retry_interval_micros / 1e6,
         )
-        self._labels = LabelMap()
+        self._source = FileSystemSource(
+            aspire=self._manager.aspire,
+            models_dir=config.models_dir,
+            poll_wait_seconds=config.file_system_poll_wait_seconds,
+            storage=self._storage,
+        )
+        labels = LabelMap()
+        self._configuration = Configuration(
+            self._source,
+            self._manager,
+            labels,
+            allow_labels_for_unavailable_models=config.allow_version_labels_for_unavailable_models,
+            isolate_model_errors=config.isolate_model_errors,
+            reload_timeout_seconds=config.reload_timeout_seconds,
+            should_stop=lambda: self.inference.is_draining,
+        )
+        self._config_file = _config_file_poller(config, self._configuration)
         self.inference = Inference(
             self._manager,
             self._runner,
             metrics=self._metrics,
-            labels=self._labels,
+            labels=labels,
+            model_readiness=self._configuration.readiness,
             check_method_names=config.enable_signature_method_name_check,
         )
-        self._source = FileSystemSource(
-            config.models,
-            aspire=self._manager.aspire,
-            models_dir=config.models_dir,
-            poll_wait_seconds=config.file_system_poll_wait_seconds,
-        )
+        self._health = Health(self.inference)
+        self._tokens = TokenFile(config.auth_tokens_file) if config.auth_tokens_file is not None else None
         self._grpc = GrpcApi(
             self.inference,
             self._metrics,
+            self._configuration,
             num_threads=config.grpc_max_threads or max(4 * num_cpus, 32),
             max_waiting=config.max_waiting_requests,
             channel_arguments=config.grpc_channel_arguments,
-            enable_health_service=config.enable_grpc_healthcheck_service,
+            health=self._health if config.enable_grpc_healthcheck_service else None,
             serialize_as_tensor_content=config.enable_serialization_as_tensor_content,
             ssl=config.ssl,
+            tokens=self._tokens,
             # TensorFlow's profiler server takes anybody; where callers must identify themselves it stays away.
             enable_profiler=config.enable_profiler and config.ssl is None and config.auth_tokens_file is None,
         )
         self._rest = RestApi(
             self.inference,
             self._metrics,
+            self._health,
             num_threads=config.rest_api_num_threads or 4 * num_cpus,
             max_waiting=config.max_waiting_requests,
             timeout_seconds=config.rest_api_timeout_in_ms / 1000,
             monitoring_path=config.monitoring_path,
             is_strict_format=config.rest_strict_format,
             ssl=config.ssl if config.rest_api_enable_tls else None,
+            tokens=self._tokens,
+            enable_cors=config.rest_api_enable_cors_support,
+            enable_listing=config.enable_model_listing,
         )
 
     def start(self, *, should_stop: Callable[[], bool] = lambda: False) -> None:
@@ -103,13 +122,6 @@ class Server:
         Raises: ServingError, if a required model cannot be loaded; PortTaken; StartupCancelled.
         """
         config = self.config
-        if config.has_model_list:
-            # Before anything is loaded no version is available; as upstream.
-            self._labels.replace(
-                config.models,
-                self._manager.available_versions,
-                allow_unavailable=config.allow_version_labels_for_unavailable_models,
-            )
         # Loading may take minutes; a taken port is better known before than after.
         ports.check_free(config)
         if config.models_dir is not None and not config.models_dir.is_dir():
@@ -118,38 +130,23 @@ class Server:
                 "with numeric version folders, as in DIR/cats/1/saved_model.pb."
             )
         self._manager.start()
-        self._source.start()
-        self._wait_for_models(should_stop)
-        self._open_ports()
-
-    def _wait_for_models(self, should_stop: Callable[[], bool]) -> None:
-        while not self._manager.wait_until_settled(self._source.names, timeout_seconds=_STARTUP_CHECK_SECONDS):
-            if should_stop():
-                raise StartupCancelled()
-        failed = [
-            (name, status)
-            for model in self.config.models
-            for name in (model.name,)
-            if not self._manager.available_versions(name)
-            for status in self._manager.status(name)
-            if status.state is State.END
-        ]
-        if failed:
-            reasons = "".join(
-                f"{{{{name: {name} version: {status.version}}} due to error: {status.code.name}: {status.message}}}, "
-                for name, status in failed
-            )
-            raise ServingError(f"{len(failed)} servable(s) did not become available: {{{reasons}}}")
+        self._configuration.start(config.models if config.has_model_list else None, should_stop=should_stop)
         if not self._source.names:
-            _log.warning("No models yet; %s is watched for some.", self.config.models_dir or "nothing")
+            _log.warning("No models yet; %s is watched for some.", config.models_dir or "nothing")
+        self._open_ports()
+        if self._config_file is not None:
+            self._config_file.start()
 
     def _open_ports(self) -> None:
         config = self.config
+        if self._tokens is not None:
+            self._tokens.start()
+            self._warn_of_tokens_in_the_clear()
         addresses = []
         if config.grpc_socket_path:
             addresses.append(f"unix:{config.grpc_socket_path}")
         if config.port is not None:
-            addresses.append(f"{config.host}:{config.port}")
+            addresses.append(ports.grpc_address(config.host, config.port))
         try:
             opened = self._grpc.start(addresses)
         except OSError as error:
@@ -157,13 +154,37 @@ class Server:
         if config.port is not None:
             self.grpc_port = opened[-1]
             _log.info("Running gRPC ModelServer at %s:%d ...", config.host, self.grpc_port)
-        if config.rest_api_port is not None:
+        if config.rest_api_port and config.rest_api_port == config.port:
+            # Not fatal; as upstream.
+            _log.error(
+                "server_options.http_port cannot be same as grpc_port. Please use a different port for HTTP/REST API. "
+                "Skipped exporting HTTP/REST API."
+            )
+        elif config.rest_api_port is not None:
             try:
                 self.rest_port = self._rest.start(config.host, config.rest_api_port)
             except OSError as error:
                 reason = error.strerror or str(error)
                 raise ports.PortTaken("REST", config.rest_api_port, "--rest_api_port", reason) from error
             _log.info("Exporting HTTP/REST API at:localhost:%d ...", self.rest_port)
+        self._is_open = True
+
+    def _warn_of_tokens_in_the_clear(self) -> None:
+        config = self.config
+        in_the_clear = [
+            wire
+            for wire, is_open, is_secure in (
+                ("gRPC", config.port is not None, config.ssl is not None),
+                ("REST", config.rest_api_port is not None, config.rest_api_enable_tls),
+            )
+            if is_open and not is_secure
+        ]
+        if in_the_clear and not ports.is_loopback(config.host):
+            _log.warning(
+                "Tokens travel in the clear over %s: whoever can see the traffic can use them. Set --ssl_config_file, "
+                "with --rest_api_enable_tls for REST, or end TLS in front of this server.",
+                " and ".join(in_the_clear),
+            )
 
     def stop(self, *, grace_period_seconds: float | None = None) -> bool:
         """Refuse new work, let what is in flight end, unload. Safe also after a failed start.
@@ -173,19 +194,32 @@ class Server:
         Returns: whether all of them ended in time.
         """
         grace = self.config.grace_period_seconds if grace_period_seconds is None else grace_period_seconds
+        self._health.leave()
+        self._await_load_balancers()
         deadline = time.monotonic() + grace
         # Refusing comes first: a file system that hangs may hold up the poll that `stop` waits for.
         is_drained = self.inference.drain(grace)
+        if self._config_file is not None:
+            self._config_file.stop()
         self._source.stop()
+        if self._tokens is not None:
+            self._tokens.stop()
         self._grpc.stop(max(_SEND_SECONDS, deadline - time.monotonic()) if is_drained else 0)
         self._rest.stop()
         if is_drained:
             # A computation past its grace still uses its model and its thread.
             self._runner.stop()
             self._manager.stop()
+            self._storage.close()
         return is_drained
 
+    def _await_load_balancers(self) -> None:
+        """Go on accepting for a while after probes have been told: who balances the load notices only then."""
+        if self._is_open and self.config.drain_delay_seconds > 0:
+            time.sleep(self.config.drain_delay_seconds)
+
     def _load(self, id: ServableId, path: Path) -> Servable:
+        self._storage.fetch(path)
         servable = load_metrics.count_load(self._metrics, path, self._engine.load)
         try:
             load_metrics.publish_mlmd(self._metrics, id, path)
@@ -206,6 +240,14 @@ class Server:
         )
         if count:
             _log.info("Replayed %d warm-up records of {name: %s version: %d}", count, id.name, id.version)
+
+
+def _config_file_poller(config: ServerConfig, configuration: Configuration) -> ConfigFilePoller | None:
+    if config.model_config_file is None or config.model_config_file_poll_wait_seconds <= 0:
+        return None
+    return ConfigFilePoller(
+        config.model_config_file, configuration, poll_wait_seconds=config.model_config_file_poll_wait_seconds
+    )
 
 
 def _make_engine(config: ServerConfig, num_cpus: int) -> Engine:

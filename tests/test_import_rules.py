@@ -110,13 +110,14 @@ ALLOWED = {
         "serving.quiet_start",
         "serving.server",
         "serving.tls",
+        "serving.tokens",
     },
     "serving.config": SERVING_LEAVES | {"serving.batching_config", "serving.config_protos"},
     "serving.config_protos": set(),
     "serving.cpu_count": set(),
     "serving.flags": set(),
     "serving.grpc_api": SERVING_LEAVES
-    | {"serving.config", "serving.tls"}
+    | {"serving.config", "serving.health", "serving.tls", "serving.tokens"}
     | {"serving.inference", "serving.metrics", "serving.proto_messages", "serving.wire_format", "serving.workers"},
     "serving.classification": SERVING_LEAVES | {"serving.proto_tensors"},
     "serving.regression": SERVING_LEAVES | {"serving.proto_tensors"},
@@ -142,6 +143,9 @@ ALLOWED = {
     | {"serving.json_display", "serving.json_floats", "serving.proto_tensors"},
     "serving.json_parser": SERVING_LEAVES,
     "serving.json_tensors": SERVING_LEAVES | {"serving.json_display", "serving.json_parser", "serving.proto_tensors"},
+    "serving.object_storage": SERVING_LEAVES,
+    "serving.reload": SERVING_LEAVES
+    | {"serving.config", "serving.labels", "serving.manager", "serving.model_configs", "serving.source"},
     "serving.labels": SERVING_LEAVES | {"serving.config"},
     "serving.model_configs": SERVING_LEAVES | {"serving.config"},
     "serving.manager": SERVING_LEAVES | {"serving.servable", "serving.version_policy"},
@@ -153,7 +157,7 @@ ALLOWED = {
     "serving.quiet_start": set(),
     "serving.proto_tensors": SERVING_LEAVES | {"serving.wire_format"},
     "serving.rest_api": SERVING_LEAVES
-    | {"serving.config", "serving.tls"}
+    | {"serving.config", "serving.health", "serving.ports", "serving.tls", "serving.tokens"}
     | {"serving.inference", "serving.json_tensors", "serving.metrics", "serving.proto_messages", "serving.workers"}
     | {"serving.json_outputs"}
     | {"serving.json_examples"},
@@ -164,6 +168,7 @@ ALLOWED = {
         "serving.config",
         "serving.cpu_count",
         "serving.grpc_api",
+        "serving.health",
         "serving.inference",
         "serving.labels",
         "serving.load_metrics",
@@ -174,11 +179,14 @@ ALLOWED = {
         "serving.servable",
         "serving.session_engine",
         "serving.source",
+        "serving.tokens",
         "serving.warmup",
     },
     "serving.pace": set(),
     "serving.session_engine": SERVING_LEAVES | {"serving.pace", "serving.proto_tensors"},
     "serving.source": SERVING_LEAVES | {"serving.config"},
+    "serving.health": {"serving.inference"},
+    "serving.tokens": SERVING_LEAVES,
     "serving.tls": SERVING_LEAVES | {"serving.config", "serving.config_protos"},
     "serving.version_policy": set(),
     "serving.warmup": SERVING_LEAVES | {"serving.inference", "serving.proto_messages", "serving.servable"},

@@ -9,13 +9,18 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from grpc_reflection.v1alpha import reflection
 
 from serving import tls
 from serving.config import SslConfig
-from serving.errors import ServingError
 from serving.grpc_api import call, health_service, model_service, prediction_service, profiler_service
+from serving.grpc_api.health_service import HealthService
+from serving.grpc_api.token_check import TokenCheck
+from serving.health import Health
 from serving.inference import Inference
 from serving.metrics import Metrics
+from serving.reload import Configuration
+from serving.tokens import TokenFile
 from serving.workers import Workers
 
 _UNLIMITED_MESSAGES = (
@@ -37,32 +42,39 @@ class GrpcApi:
         self,
         inference: Inference,
         metrics: Metrics,
+        configuration: Configuration,
         *,
         num_threads: int,
         max_waiting: int,
         channel_arguments: Sequence[tuple[str, int | str]] = (),
-        enable_health_service: bool = False,
+        health: Health | None = None,
         serialize_as_tensor_content: bool = False,
         enable_profiler: bool = False,
         ssl: SslConfig | None = None,
+        tokens: TokenFile | None = None,
     ) -> None:
         """
         Args:
             inference: Answers the requests.
             metrics: Counts them.
+            configuration: Takes other lists of models.
             num_threads: Calls that are answered at a time; more wait.
             max_waiting: Calls that may wait; more are RESOURCE_EXHAUSTED, in grpcio's words, before we see them.
             channel_arguments: Options of gRPC itself; they win over ours.
-            enable_health_service: Whether `grpc.health.v1.Health` is registered.
+            health: What `grpc.health.v1.Health` tells; None: it is not registered.
             serialize_as_tensor_content: Whether Predict answers with `tensor_content`, not with typed fields.
             enable_profiler: Whether `tensorflow.ProfilerService` is.
             ssl: Key and certificate, for TCP and UNIX sockets; None: no TLS.
+            tokens: What all but health checks must show; None: nothing.
         """
         self._inference = inference
         self._metrics = metrics
+        self._configuration = configuration
         self._max_calls = num_threads + max_waiting
         self._options = [*_UNLIMITED_MESSAGES, *channel_arguments]
-        self._enable_health_service = enable_health_service
+        self._health = health
+        self._health_service: HealthService | None = None
+        self._tokens = tokens
         self._serialize_as_tensor_content = serialize_as_tensor_content
         self._enable_profiler = enable_profiler
         self._credentials = tls.grpc_credentials(ssl) if ssl is not None else None
@@ -98,10 +110,21 @@ class GrpcApi:
         self._loop.run_forever()
 
     async def _open(self, addresses: Sequence[str]) -> list[int]:
-        server = grpc.aio.server(options=self._options, maximum_concurrent_rpcs=self._max_calls)
+        interceptors = [TokenCheck(self._tokens)] if self._tokens is not None else []
+        server = grpc.aio.server(
+            interceptors=interceptors, options=self._options, maximum_concurrent_rpcs=self._max_calls
+        )
         self._server = server
         for handler in self._handlers():
             server.add_generic_rpc_handlers((handler,))
+        names = [prediction_service.NAME, model_service.NAME, reflection.SERVICE_NAME]
+        if self._enable_profiler:
+            names.append(profiler_service.NAME)
+        if self._health is not None:
+            names.append(health_service.NAME)
+            self._health_service = HealthService(self._health)
+            server.add_generic_rpc_handlers((self._health_service.handler(),))
+        reflection.enable_server_reflection(names, server)
         ports = []
         for address in addresses:
             try:
@@ -115,6 +138,8 @@ class GrpcApi:
         return ports
 
     async def _close(self, grace_period_seconds: float) -> None:
+        if self._health_service is not None:
+            self._health_service.close()
         if self._server is not None:
             await self._server.stop(grace_period_seconds)
 
@@ -123,7 +148,7 @@ class GrpcApi:
             prediction_service.NAME: prediction_service.methods(
                 self._inference, serialize_as_tensor_content=self._serialize_as_tensor_content
             ),
-            model_service.NAME: model_service.methods(self._inference),
+            model_service.NAME: model_service.methods(self._inference, self._configuration, self._metrics),
         }
         handlers = [
             grpc.method_handlers_generic_handler(
@@ -134,18 +159,4 @@ class GrpcApi:
         ]
         if self._enable_profiler:
             handlers.append(profiler_service.handler())
-        if self._enable_health_service:
-            handlers.append(_health_handler(self._inference))
         return handlers
-
-
-def _health_handler(inference: Inference) -> Any:
-    async def check(request: bytes, context: Any) -> bytes:
-        try:
-            return health_service.check(inference, request)
-        except ServingError as error:
-            call.report(context, error)
-            return b""
-
-    handlers = {"Check": grpc.unary_unary_rpc_method_handler(check)}
-    return grpc.method_handlers_generic_handler(health_service.NAME, handlers)

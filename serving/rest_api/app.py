@@ -1,69 +1,93 @@
-"""HTTP/1.1 around the routes: sockets, bodies, keep-alive, error bodies. All else is in `handlers`."""
+"""HTTP/1.1 around the routes: sockets, who may ask, keep-alive, error bodies. All else is in `handlers`."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import json
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
-from serving import tls
+from serving import ports, tls
 from serving.config import SslConfig
-from serving.errors import Internal, InvalidArgument, ResourceExhausted, ServingError, ShuttingDown
+from serving.errors import Internal, ResourceExhausted, ServingError, ShuttingDown
+from serving.health import Health
 from serving.inference import Inference
 from serving.messages import ModelSpec
 from serving.metrics import Metrics
-from serving.rest_api import routes
+from serving.rest_api import cors, probes, routes
+from serving.rest_api.bodies import read_body
+from serving.rest_api.handlers import Answer
+from serving.rest_api.quick_models import QuickModels
 from serving.status import HTTP_STATUS, Code
+from serving.tokens import REFUSAL, TokenFile
 from serving.workers import Workers, WorkersStopped
 
 _log = logging.getLogger(__name__)
 
-# What a compressed body may become: a few kilobytes must not fill the memory. As upstream.
-MAX_INFLATED_BYTES = 100 * 10**6
 # How long an answer that is ready may take to leave when the server stops.
 _SEND_SECONDS = 1.0
 
-# What any other body may be; gRPC's limit for a message.
-MAX_BODY_BYTES = 2**31 - 1
+_JSON = {"Content-Type": "application/json"}
 
 
 class RestApi:
-    """The HTTP server, on an event loop in a thread of its own."""
+    """The HTTP server, on an event loop in a thread of its own.
+
+    The loop reads, answers what takes no time, and hands the rest to threads.
+    """
 
     def __init__(
         self,
         inference: Inference,
         metrics: Metrics,
+        health: Health,
         *,
         num_threads: int,
         max_waiting: int,
         timeout_seconds: float | None,
         monitoring_path: str | None = None,
+        is_strict_format: bool = False,
         ssl: SslConfig | None = None,
+        tokens: TokenFile | None = None,
+        enable_cors: bool = False,
+        enable_listing: bool = False,
     ) -> None:
         """
         Args:
             inference: Answers the requests.
             metrics: Counts them.
+            health: What probes are told.
             num_threads: Requests that are parsed and computed at a time.
             max_waiting: Requests that may wait for a thread, or for their own body; more are RESOURCE_EXHAUSTED.
             timeout_seconds: How long a computation may take; None: as long as it takes.
             monitoring_path: Where the metrics page is; None: nowhere.
+            is_strict_format: Whether answers are byte for byte TF Serving's, which takes longer.
             ssl: Key and certificate; None: no TLS.
+            tokens: What all but probes must show; None: nothing.
+            enable_cors: Whether pages of other origins may ask.
+            enable_listing: Whether `GET /v1/models` lists the models; upstream has no answer to it.
         """
         self._inference = inference
         self._metrics = metrics
+        self._health = health
         self._timeout_seconds = timeout_seconds or None
         self._monitoring_path = monitoring_path
+        self._is_strict_format = is_strict_format
         self._ssl = ssl
+        self._tokens = tokens
+        self._cors_headers = cors.headers(with_tokens=tokens is not None) if enable_cors else {}
+        self._enable_listing = enable_listing
         self._workers = Workers(inference, num_threads=num_threads, name="rest")
         self._max_requests = num_threads + max_waiting
         self._requests = 0  # being read or answered; only the loop's thread counts
+        self._quick_models = QuickModels()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="rest-loop", daemon=True)
         self._runner: web.ServerRunner | None = None
@@ -97,9 +121,12 @@ class RestApi:
         self._runner = web.ServerRunner(server, shutdown_timeout=_SEND_SECONDS)
         await self._runner.setup()
         context = tls.http_context(self._ssl) if self._ssl is not None else None
-        site = web.TCPSite(self._runner, host, port, ssl_context=context)
-        await site.start()
-        return int(self._runner.addresses[0][1])
+        with contextlib.ExitStack() as undo:
+            listener = ports.listen(host, port)
+            undo.callback(listener.close)
+            await web.SockSite(self._runner, listener, ssl_context=context).start()
+            undo.pop_all()
+        return int(listener.getsockname()[1])
 
     async def _close(self) -> None:
         if self._runner is not None:
@@ -107,20 +134,46 @@ class RestApi:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path
-        if request.method == "GET" and self._is_monitoring(path):
-            return self._monitoring_page(path)
-        if not path.lower().startswith("/v1/"):
-            return web.Response(
+        response: web.Response | None = probes.answer(path, self._health)
+        if response is not None:
+            return response
+        is_api = path[:4].lower() == "/v1/"
+        if self._is_monitoring(path):
+            response = self._refusal(request) or self._monitoring_page(path)
+        elif not is_api:
+            response = self._refusal(request) or web.Response(
                 status=404, text="<html><body><h1>Not Found</h1></body></html>", content_type="text/html"
             )
+        elif request.method == "OPTIONS":
+            # A browser asks before it sends the token.
+            response = cors.preflight(request.headers.get("Origin", ""))
+        else:
+            response = self._refusal(request) or await self._answer_api(request, path)
+        if is_api:
+            response.headers.update(self._cors_headers)
+        if self._health.is_leaving:
+            response.force_close()
+        return response
+
+    def _refusal(self, request: web.BaseRequest) -> web.Response | None:
+        """The answer to who has no token; None for who has, or needs none."""
+        if self._tokens is None or self._tokens.allows(request.headers.get("Authorization")):
+            return None
+        response = _error_response(ServingError(REFUSAL, code=Code.UNAUTHENTICATED))
+        response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+
+    async def _answer_api(self, request: web.BaseRequest, path: str) -> web.Response:
         started = time.perf_counter()
         model_name, api, code = "", "", Code.OK
         try:
             # The route first: what is malformed need not send its body.
-            route, spec = routes.find_route(request.method, path)
+            route, spec = routes.find_route(request.method, path, enable_listing=self._enable_listing)
             model_name, api = spec.name, route.api
             answer = await self._answer(route, spec, request)
-            response = web.Response(body=answer, content_type="application/json")
+            response = web.Response(body=answer.body, headers=_JSON)
+            if answer.model_version is not None:
+                response.headers["X-Model-Version"] = str(answer.model_version)
         except ServingError as error:
             code = error.code
             response = _error_response(error)
@@ -134,20 +187,25 @@ class RestApi:
             _log.exception("%s %s failed", request.method, path)
             code = Code.INTERNAL
             response = _error_response(Internal("Internal error; the server's log has the details."))
-        if self._inference.is_draining:
-            response.force_close()
         self._metrics.record_request(model_name, code, api, "REST", time.perf_counter() - started)
         return response
 
-    async def _answer(self, route: routes.Route, spec: ModelSpec, request: web.BaseRequest) -> bytes:
+    async def _answer(self, route: routes.Route, spec: ModelSpec, request: web.BaseRequest) -> Answer:
         if self._requests >= self._max_requests:
             raise ResourceExhausted("Too many requests are waiting; ask again later.")
         self._requests += 1
         try:
-            body = await _read_body(request)
-            return await self._loop.run_in_executor(
-                self._workers, route.handler, self._inference, spec, body, self._timeout_seconds
-            )
+            body = await read_body(request)
+            handler = route.strict_handler if self._is_strict_format and route.strict_handler else route.handler
+            answer = functools.partial(handler, self._inference, spec, body, self._timeout_seconds)
+            if not route.may_be_quick:
+                return await self._loop.run_in_executor(self._workers, answer)
+            if self._quick_models.is_quick(spec) and self._inference.is_quick(spec, len(body)):
+                timed = _timed(functools.partial(answer, at_once=True))
+            else:
+                timed = await self._loop.run_in_executor(self._workers, _timed, answer)
+            self._quick_models.record(spec, timed[1])
+            return timed[0]
         finally:
             self._requests -= 1
 
@@ -166,26 +224,10 @@ def _make_request(
     return web.BaseRequest(message, payload, protocol, writer, task, loop or protocol._loop)
 
 
-async def _read_body(request: web.BaseRequest) -> bytes:
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    # aiohttp inflates as it reads, so the limit holds for what comes out.
-    limit = MAX_INFLATED_BYTES if request.headers.get("Content-Encoding") else MAX_BODY_BYTES
-    body = bytearray()
-    try:
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > limit:
-                raise InvalidArgument(f"The request's body is larger than {limit} bytes.")
-    except web.RequestPayloadError as error:
-        # A body that is not encoded as its headers say; the cause has the sentence without HTTP's code.
-        # aiohttp would read on, fail again, and log it as a fault of ours.
-        request.content.feed_eof()
-        reason = getattr(error.__cause__, "message", str(error)).strip()
-        raise InvalidArgument(f"The request's body cannot be read: {reason}") from error
-    except (web.PayloadAccessError, ValueError) as error:
-        raise InvalidArgument(f"The request's body cannot be read: {error}") from error
-    return bytes(body)
+def _timed(answer: Callable[[], Answer]) -> tuple[Answer, float]:
+    """An answer, and the processor time that it took in this thread."""
+    started = time.thread_time()
+    return answer(), time.thread_time() - started
 
 
 def _error_response(error: ServingError) -> web.Response:
@@ -195,5 +237,5 @@ def _error_response(error: ServingError) -> web.Response:
     return web.Response(
         status=HTTP_STATUS[error.code],
         body=body.encode("utf-8", errors="replace"),
-        content_type="application/json",
+        headers=_JSON,
     )

@@ -1,0 +1,47 @@
+"""A request's body, inflated, within limits."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from serving.errors import InvalidArgument
+
+# What a compressed body may become: a few kilobytes must not fill the memory. As upstream.
+MAX_INFLATED_BYTES = 100 * 10**6
+# What any other body may be; gRPC's limit for a message.
+MAX_BODY_BYTES = 2**31 - 1
+
+
+async def read_body(request: web.BaseRequest) -> bytes:
+    """The whole body.
+
+    Raises: InvalidArgument, if it is too large or not encoded as its headers say.
+    """
+    if not request.body_exists:
+        return b""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # aiohttp inflates as it reads, so the limit holds for what comes out.
+    limit = MAX_INFLATED_BYTES if "Content-Encoding" in request.headers else MAX_BODY_BYTES
+    content = request.content
+    try:
+        first = await content.readany()
+        if content.at_eof() and len(first) <= limit:
+            # Nearly every body is here at once: nothing to put together.
+            return first
+        body = bytearray(first)
+        while not content.at_eof():
+            if len(body) > limit:
+                break
+            body += await content.readany()
+    except web.RequestPayloadError as error:
+        # A body that is not encoded as its headers say; the cause has the sentence without HTTP's code.
+        # aiohttp would read on, fail again, and log it as a fault of ours.
+        content.feed_eof()
+        reason = getattr(error.__cause__, "message", str(error)).strip()
+        raise InvalidArgument(f"The request's body cannot be read: {reason}") from error
+    except (web.PayloadAccessError, ValueError) as error:
+        raise InvalidArgument(f"The request's body cannot be read: {error}") from error
+    if len(body) > limit:
+        raise InvalidArgument(f"The request's body is larger than {limit} bytes.")
+    return bytes(body)

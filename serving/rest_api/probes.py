@@ -1,0 +1,26 @@
+"""`/healthz`, `/livez` and `/readyz`, as Kubernetes' own servers have them; TF Serving has none."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from serving.health import Health
+
+
+def answer(path: str, health: Health) -> web.Response | None:
+    """The answer to a probe; None if the path is none.
+
+    Args:
+        path: As on the request line.
+        health: Whether the server is ready, and why not.
+    """
+    path = path.partition("?")[0]
+    if path in ("/healthz", "/livez"):
+        # Whoever answers is alive.
+        return web.Response(text="ok\n")
+    if path != "/readyz":
+        return None
+    reasons = health.reasons()
+    if not reasons:
+        return web.Response(text="ok\n")
+    return web.Response(status=503, text="".join(f"{reason}\n" for reason in reasons))
