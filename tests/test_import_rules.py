@@ -112,6 +112,7 @@ ALLOWED = {
         "serving.tls",
         "serving.tokens",
     },
+    "serving.client": SERVING_LEAVES | {"serving.proto_tensors", "serving.wire_format"},
     "serving.config": SERVING_LEAVES | {"serving.batching_config", "serving.config_protos"},
     "serving.config_protos": set(),
     "serving.cpu_count": set(),
