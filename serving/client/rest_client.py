@@ -1,0 +1,286 @@
+"""Asks a server of TF Serving's protocol over REST: `GrpcClient`'s methods and errors, the standard library's HTTP."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from serving.client import addresses, availability, errors, rest_messages
+from serving.client.answers import Classification, Metadata, Prediction, Regression
+from serving.client.rest_connections import Connections, Failure, Response
+from serving.client.retries import DEFAULT_RETRIES, NO_RETRIES, Attempts, RetryPolicy
+from serving.client.security import Authorization, Tls, Token
+from serving.client.tf_example import Example
+from serving.messages import DEFAULT_SIGNATURE, Signature, VersionStatus
+
+DEFAULT_TIMEOUT_SECONDS = 60.0
+VERSION_HEADER = "x-model-version"
+
+T = TypeVar("T")
+
+
+class RestClient:
+    """REST connections to one server or several. Safe to share between threads; close it, or use a `with` block.
+
+    Arguments, methods and errors are `GrpcClient`'s, less what REST does not have: `multi_inference` and
+    `reload_config` raise UnsupportedError, `version` of an answer may be None, and all outputs are computed whatever
+    is asked for. The types of outputs come from the model's metadata, which is asked for once per signature.
+
+    Args:
+        address: `http://HOST:PORT`, `https://…`, `HOST[:PORT]` (8501), or a list of them, asked in turn.
+        compression: "gzip" for requests; None for none.
+    """
+
+    def __init__(
+        self,
+        address: str | Sequence[str] = "http://localhost:8501",
+        *,
+        tls: Tls | None = None,
+        token: Token | None = None,
+        allow_plaintext_token: bool = False,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        retries: RetryPolicy = DEFAULT_RETRIES,
+        compression: str | None = None,
+    ) -> None:
+        if compression not in (None, "gzip"):
+            raise ValueError(f"`compression` must be None or 'gzip'. Received: compression={compression!r}.")
+        listed = [address] if isinstance(address, str) else list(address)
+        if not listed:
+            raise ValueError("The list of addresses is empty; name at least one server.")
+        servers = [addresses.rest_address(one, is_tls=tls is not None) for one in listed]
+        if tls is None and any(server.is_tls for server in servers):
+            tls = Tls()
+        self._servers = servers
+        self._authorization = Authorization(
+            token,
+            is_private=all(server.is_tls or server.is_within_machine for server in servers),
+            allow_plaintext=allow_plaintext_token,
+        )
+        Attempts(retries, timeout_seconds)  # refuses a time that is none
+        self._timeout_seconds = timeout_seconds
+        self._retries = retries
+        self._is_compressed = compression is not None
+        self._connections = Connections(
+            servers, None if tls is None else tls.ssl_context(), None if tls is None else tls.server_name
+        )
+        self._closed = threading.Event()
+        self._signatures: dict[tuple[str, int | None, str | None, str], Signature] = {}
+
+    def predict(
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str = "",
+        outputs: Iterable[str] = (),
+        timeout_seconds: float | None = None,
+    ) -> Prediction:
+        """As `GrpcClient.predict`."""
+        attempts = self._attempts(timeout_seconds)
+        path = _path(name, version, label)
+        body = rest_messages.predict_body(signature, inputs)
+        wanted = tuple(outputs)
+        key = (name, version, label, signature or DEFAULT_SIGNATURE)
+        response = self._send("POST", path + ":predict", body, attempts)
+        if key not in self._signatures:
+            self._learn_signatures(key, path, attempts)
+        try:
+            read = _read(response, lambda data: rest_messages.read_outputs(data, self._signatures[key], wanted))
+        except errors.ServerFailedError:
+            # Another version may have taken over that names its outputs otherwise.
+            self._learn_signatures(key, path, attempts)
+            read = _read(response, lambda data: rest_messages.read_outputs(data, self._signatures[key], wanted))
+        return Prediction(name, _version(response, version), signature or DEFAULT_SIGNATURE, read)
+
+    def classify(
+        self,
+        name: str,
+        examples: Sequence[Example | bytes],
+        *,
+        context: Example | bytes | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str = "",
+        timeout_seconds: float | None = None,
+    ) -> Classification:
+        """As `GrpcClient.classify`; examples are dictionaries."""
+        body = rest_messages.examples_body(signature, examples, context)
+        path = _path(name, version, label) + ":classify"
+        response = self._send("POST", path, body, self._attempts(timeout_seconds))
+        classes, scores = _read(response, rest_messages.read_classification)
+        return Classification(name, _version(response, version), signature or DEFAULT_SIGNATURE, classes, scores)
+
+    def regress(
+        self,
+        name: str,
+        examples: Sequence[Example | bytes],
+        *,
+        context: Example | bytes | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str = "",
+        timeout_seconds: float | None = None,
+    ) -> Regression:
+        """As `GrpcClient.regress`; examples are dictionaries."""
+        body = rest_messages.examples_body(signature, examples, context)
+        path = _path(name, version, label) + ":regress"
+        response = self._send("POST", path, body, self._attempts(timeout_seconds))
+        values = _read(response, rest_messages.read_regression)
+        return Regression(name, _version(response, version), signature or DEFAULT_SIGNATURE, values)
+
+    def multi_inference(self, name: str, *arguments: Any, **options: Any) -> tuple[Classification | Regression, ...]:
+        """REST has none.
+
+        Raises: UnsupportedError.
+        """
+        raise errors.UnsupportedError("REST has no MultiInference; use GrpcClient.")
+
+    def metadata(
+        self,
+        name: str,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Metadata:
+        """As `GrpcClient.metadata`."""
+        path = _path(name, version, label) + "/metadata"
+        return _read(self._send("GET", path, None, self._attempts(timeout_seconds)), rest_messages.read_metadata)
+
+    def status(
+        self, name: str, *, version: int | None = None, timeout_seconds: float | None = None
+    ) -> tuple[VersionStatus, ...]:
+        """As `GrpcClient.status`."""
+        response = self._send("GET", _path(name, version, None), None, self._attempts(timeout_seconds))
+        return _read(response, rest_messages.read_status)
+
+    def versions(self, name: str, *, timeout_seconds: float | None = None) -> tuple[int, ...]:
+        """As `GrpcClient.versions`."""
+        try:
+            return availability.available(self.status(name, timeout_seconds=timeout_seconds))
+        except errors.NotFoundError:
+            return ()
+
+    def wait_until_available(
+        self, name: str, *, version: int | None = None, timeout_seconds: float | None = None
+    ) -> int:
+        """As `GrpcClient.wait_until_available`."""
+        wait = availability.Wait(name, version, self._timeout_seconds if timeout_seconds is None else timeout_seconds)
+        while True:
+            try:
+                wait.see(self.status(name, version=version, timeout_seconds=wait.seconds_left()))
+            except (errors.NotFoundError, errors.UnavailableError, errors.DeadlineError) as error:
+                wait.see_error(error)
+            if wait.found is not None:
+                return wait.found
+            time.sleep(wait.pause_seconds())
+
+    def reload_config(self, models: Iterable[Any], *, timeout_seconds: float | None = None) -> None:
+        """REST has none.
+
+        Raises: UnsupportedError.
+        """
+        raise errors.UnsupportedError("REST cannot change what is served; use GrpcClient.")
+
+    def is_healthy(self, service: str = "", *, timeout_seconds: float | None = None) -> bool:
+        """Whether our server's `/readyz` says that every model answers; stock TF Serving has no such path.
+
+        Raises: UnsupportedError, if the server has none.
+        """
+        try:
+            self._send("GET", "/readyz", None, self._attempts(timeout_seconds, may_retry=False))
+        except errors.NotFoundError as error:
+            raise errors.UnsupportedError("The server has no /readyz; ask for the status of a model.") from error
+        except errors.UnavailableError as error:
+            if isinstance(error.__cause__, Failure):
+                raise
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connections; calls under way end first."""
+        self._closed.set()
+        self._connections.close()
+
+    def __enter__(self) -> RestClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        listed = ",".join(map(str, self._servers))
+        return f"RestClient({listed!r}, timeout_seconds={self._timeout_seconds:g})"
+
+    def _attempts(self, timeout_seconds: float | None, *, may_retry: bool = True) -> Attempts:
+        retries = self._retries if may_retry else NO_RETRIES
+        return Attempts(retries, self._timeout_seconds if timeout_seconds is None else timeout_seconds)
+
+    def _learn_signatures(self, key: tuple[str, int | None, str | None, str], path: str, attempts: Attempts) -> None:
+        metadata = _read(self._send("GET", path + "/metadata", None, attempts), rest_messages.read_metadata)
+        for name, signature in metadata.signatures.items():
+            self._signatures[(*key[:3], name)] = signature
+
+    def _send(self, method: str, path: str, body: bytes | None, attempts: Attempts) -> Response:
+        headers = {}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            if self._is_compressed:
+                body = gzip.compress(body, compresslevel=1)
+                headers["Content-Encoding"] = "gzip"
+        while True:
+            if self._closed.is_set():
+                raise errors.CancelledCallError(f"{self!r} is closed.")
+            header = self._authorization.header()
+            if header is not None:
+                headers["Authorization"] = header
+            cause: Failure | None = None
+            try:
+                response = self._connections.ask(self._connections.choose(), method, path, body, headers, attempts)
+                if response.status == 200:
+                    return response
+                error = _error(response)
+            except Failure as failure:
+                cause, error = failure, failure.error
+            # A gateway that found no server, or lost it, cannot say whether the call was taken.
+            is_interrupted = cause.is_interrupted if cause is not None else response.status == 502
+            wait = attempts.wait_seconds(error.code, is_interrupted=is_interrupted)
+            if wait is None or self._closed.wait(wait):
+                raise error from cause
+
+
+def _path(name: str, version: int | None, label: str | None) -> str:
+    if version is not None and label is not None:
+        raise ValueError(f"Give `version` or `label`, not both. Received: version={version!r}, label={label!r}.")
+    path = f"/v1/models/{urllib.parse.quote(name, safe='')}"
+    if version is not None:
+        return f"{path}/versions/{version}"
+    return path if label is None else f"{path}/labels/{urllib.parse.quote(label, safe='')}"
+
+
+def _version(response: Response, asked: int | None) -> int | None:
+    told = response.headers.get(VERSION_HEADER, "")
+    return int(told) if told.isdigit() else asked
+
+
+def _error(response: Response) -> errors.ClientError:
+    sentence = rest_messages.read_error(response.body)
+    if not sentence:
+        sentence = f"{response.address} answered with HTTP status {response.status} and no reason."
+    return errors.from_code(errors.code_of_http_status(response.status), sentence)
+
+
+def _read(response: Response, read: Callable[[bytes], T]) -> T:
+    try:
+        return read(response.body)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise errors.ServerFailedError(f"The answer of {response.address} cannot be read: {error!r}.") from error
