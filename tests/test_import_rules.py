@@ -97,6 +97,10 @@ ALLOWED = {
     "serving.__main__": {"serving.cli"},
     "serving.batch_queue": SERVING_LEAVES | {"serving.batch_tensors", "serving.batching_config", "serving.servable"},
     "serving.batch_tensors": SERVING_LEAVES,
+    "serving.prediction_logs": SERVING_LEAVES | {"serving.proto_tensors", "serving.wire_format"},
+    "serving.request_log": SERVING_LEAVES
+    | {"serving.config", "serving.metrics", "serving.prediction_logs", "serving.request_log_config"},
+    "serving.request_log_config": SERVING_LEAVES,
     "serving.batching": SERVING_LEAVES
     | {"serving.batch_queue", "serving.batch_tensors", "serving.config", "serving.metrics", "serving.servable"},
     "serving.batching_config": SERVING_LEAVES,
@@ -108,17 +112,19 @@ ALLOWED = {
         "serving.model_configs",
         "serving.ports",
         "serving.quiet_start",
+        "serving.reload",
         "serving.server",
         "serving.tls",
         "serving.tokens",
     },
     "serving.client": SERVING_LEAVES | {"serving.proto_tensors", "serving.wire_format"},
-    "serving.config": SERVING_LEAVES | {"serving.batching_config", "serving.config_protos"},
+    "serving.config": SERVING_LEAVES
+    | {"serving.batching_config", "serving.config_protos", "serving.request_log_config"},
     "serving.config_protos": set(),
     "serving.cpu_count": set(),
     "serving.flags": set(),
     "serving.grpc_api": SERVING_LEAVES
-    | {"serving.config", "serving.health", "serving.tls", "serving.tokens"}
+    | {"serving.config", "serving.health", "serving.reload", "serving.tls", "serving.tokens"}
     | {"serving.inference", "serving.metrics", "serving.proto_messages", "serving.wire_format", "serving.workers"},
     "serving.classification": SERVING_LEAVES | {"serving.proto_tensors"},
     "serving.regression": SERVING_LEAVES | {"serving.proto_tensors"},
@@ -175,7 +181,9 @@ ALLOWED = {
         "serving.load_metrics",
         "serving.manager",
         "serving.metrics",
+        "serving.object_storage",
         "serving.ports",
+        "serving.reload",
         "serving.rest_api",
         "serving.servable",
         "serving.session_engine",
@@ -187,7 +195,7 @@ ALLOWED = {
     "serving.session_engine": SERVING_LEAVES | {"serving.pace", "serving.proto_tensors"},
     "serving.source": SERVING_LEAVES | {"serving.config"},
     "serving.health": {"serving.inference"},
-    "serving.tokens": SERVING_LEAVES,
+    "serving.tokens": SERVING_LEAVES | {"serving.config", "serving.ports"},
     "serving.tls": SERVING_LEAVES | {"serving.config", "serving.config_protos"},
     "serving.version_policy": set(),
     "serving.warmup": SERVING_LEAVES | {"serving.inference", "serving.proto_messages", "serving.servable"},
