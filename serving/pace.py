@@ -171,6 +171,8 @@ class Pace:
         """Count a run that stayed in its thread."""
         seconds = min(processor_seconds, _LONGEST_COUNTED_SECONDS)
         self._trials += 1
+        if self._trials == 1:
+            return  # It built what all later ones use.
         self._mean_seconds += _WEIGHT_OF_THE_LAST * (seconds - self._mean_seconds)
 
     def is_quick(self, request_bytes: int) -> bool:
