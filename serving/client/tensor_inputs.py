@@ -43,7 +43,7 @@ def _array(value: Any) -> np.ndarray:
     if array.dtype == object:
         return _strings(value)
     if isinstance(leaf, np.ndarray | np.generic):
-        return array
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype == np.float64:
         return array.astype(np.float32)
     if array.dtype == np.int64 and (array.size == 0 or (array.min() >= -(2**31) and array.max() < 2**31)):
