@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from serving.batching_config import BatchingConfig
 from serving.errors import InvalidArgument
+from serving.request_log_config import RequestLogConfig
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -55,6 +56,8 @@ class ModelConfig:
     # What computes it, and what is wrong with how the configuration says that; "": nothing.
     platform: str = "tensorflow"
     platform_problem: str = ""
+    # Which requests are logged; None: none.
+    logging: RequestLogConfig | None = None
 
     @property
     def location(self) -> str:

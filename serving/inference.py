@@ -34,6 +34,7 @@ from serving.messages import (
     VersionStatus,
 )
 from serving.metrics import Metrics
+from serving.request_log import RequestLog
 from serving.servable import Servable
 
 ReadExamples = Callable[[], Sequence[bytes]]
@@ -51,6 +52,7 @@ class Inference:
         labels: LabelMap | None = None,
         model_readiness: Callable[[], tuple[bool, list[str]]] = lambda: (True, []),
         check_method_names: bool = False,
+        request_log: RequestLog | None = None,
     ) -> None:
         """
         Args:
@@ -60,6 +62,7 @@ class Inference:
             labels: Versions by label; none before there is a configuration.
             model_readiness: Whether the configured models can be asked, and a sentence for each that cannot.
             check_method_names: Whether a signature must have been exported for the method that is asked of it.
+            request_log: Where the transports log what was answered.
         """
         self._manager = manager
         self._runner = runner
@@ -67,6 +70,7 @@ class Inference:
         self._labels = labels or LabelMap()
         self._model_readiness = model_readiness
         self._check_method_names = check_method_names
+        self.request_log = request_log or RequestLog(self._metrics)
         self._in_flight = 0
         self._idle = threading.Condition()
         self._thread = threading.local()  # whose `is_admitted` tells of the request that the thread answers
@@ -318,6 +322,10 @@ class Inference:
     def all_statuses(self) -> dict[str, list[VersionStatus]]:
         """As `status`, of every model that was ever seen, by name in alphabetical order."""
         return self._manager.statuses()
+
+    def labels_of(self, name: str) -> Mapping[str, int]:
+        """The versions that a model's labels stand for."""
+        return self._labels.of(name)
 
     def readiness(self) -> tuple[bool, list[str]]:
         """Whether requests should be sent here, and sentences about what is not there."""

@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from serving import request_log_config
 from serving.config import ModelConfig, PolicyKind, VersionPolicy, check_models, read_text_proto
 from serving.errors import InvalidArgument
+from serving.request_log_config import RequestLogConfig
 
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 _TENSORFLOW = "tensorflow"
@@ -101,8 +103,6 @@ def check_platforms_unchanged(before: Iterable[ModelConfig], after: Iterable[Mod
 
 
 def _model(entry: Any) -> ModelConfig:
-    if entry.HasField("logging_config"):
-        raise InvalidArgument("No request-logger-creator provided.")
     platform, problem = _platform(entry)
     return model_at(
         entry.name,
@@ -111,7 +111,14 @@ def _model(entry: Any) -> ModelConfig:
         version_labels=tuple(sorted(entry.version_labels.items())),
         platform=platform,
         platform_problem=problem,
+        logging=_logging(entry),
     )
+
+
+def _logging(entry: Any) -> RequestLogConfig | None:
+    if not entry.HasField("logging_config"):
+        return None
+    return request_log_config.parse(entry.name, entry.logging_config)
 
 
 def _platform(entry: Any) -> tuple[str, str]:

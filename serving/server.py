@@ -21,10 +21,11 @@ from serving.messages import ServableId
 from serving.metrics import Metrics
 from serving.object_storage import ObjectStorage
 from serving.reload import ConfigFilePoller, Configuration
+from serving.request_log import RequestLog
 from serving.rest_api.app import RestApi
 from serving.servable import Engine, Servable
 from serving.source import FileSystemSource
-from serving.tokens import TokenFile
+from serving.tokens import TokenFile, warn_of_clear_text
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Server:
             storage=self._storage,
         )
         labels = LabelMap()
+        self._request_log = RequestLog(self._metrics, saved_model_tags=config.saved_model_tags)
         self._configuration = Configuration(
             self._source,
             self._manager,
@@ -73,6 +75,7 @@ class Server:
             isolate_model_errors=config.isolate_model_errors,
             reload_timeout_seconds=config.reload_timeout_seconds,
             should_stop=lambda: self.inference.is_draining,
+            listeners=(self._request_log.update,),
         )
         self._config_file = _config_file_poller(config, self._configuration)
         self.inference = Inference(
@@ -82,6 +85,7 @@ class Server:
             labels=labels,
             model_readiness=self._configuration.readiness,
             check_method_names=config.enable_signature_method_name_check,
+            request_log=self._request_log,
         )
         self._health = Health(self.inference)
         self._tokens = TokenFile(config.auth_tokens_file) if config.auth_tokens_file is not None else None
@@ -112,6 +116,7 @@ class Server:
             tokens=self._tokens,
             enable_cors=config.rest_api_enable_cors_support,
             enable_listing=config.enable_model_listing,
+            enable_web_page=config.enable_web_page,
         )
 
     def start(self, *, should_stop: Callable[[], bool] = lambda: False) -> None:
@@ -141,7 +146,7 @@ class Server:
         config = self.config
         if self._tokens is not None:
             self._tokens.start()
-            self._warn_of_tokens_in_the_clear()
+            warn_of_clear_text(config)
         addresses = []
         if config.grpc_socket_path:
             addresses.append(f"unix:{config.grpc_socket_path}")
@@ -169,23 +174,6 @@ class Server:
             _log.info("Exporting HTTP/REST API at:localhost:%d ...", self.rest_port)
         self._is_open = True
 
-    def _warn_of_tokens_in_the_clear(self) -> None:
-        config = self.config
-        in_the_clear = [
-            wire
-            for wire, is_open, is_secure in (
-                ("gRPC", config.port is not None, config.ssl is not None),
-                ("REST", config.rest_api_port is not None, config.rest_api_enable_tls),
-            )
-            if is_open and not is_secure
-        ]
-        if in_the_clear and not ports.is_loopback(config.host):
-            _log.warning(
-                "Tokens travel in the clear over %s: whoever can see the traffic can use them. Set --ssl_config_file, "
-                "with --rest_api_enable_tls for REST, or end TLS in front of this server.",
-                " and ".join(in_the_clear),
-            )
-
     def stop(self, *, grace_period_seconds: float | None = None) -> bool:
         """Refuse new work, let what is in flight end, unload. Safe also after a failed start.
 
@@ -206,6 +194,7 @@ class Server:
             self._tokens.stop()
         self._grpc.stop(max(_SEND_SECONDS, deadline - time.monotonic()) if is_drained else 0)
         self._rest.stop()
+        self._request_log.stop()
         if is_drained:
             # A computation past its grace still uses its model and its thread.
             self._runner.stop()

@@ -124,6 +124,7 @@ ALLOWED = {
     "serving.cpu_count": set(),
     "serving.flags": set(),
     "serving.grpc_api": SERVING_LEAVES
+    | {"serving.prediction_logs", "serving.request_log"}
     | {"serving.config", "serving.health", "serving.reload", "serving.tls", "serving.tokens"}
     | {"serving.inference", "serving.metrics", "serving.proto_messages", "serving.wire_format", "serving.workers"},
     "serving.classification": SERVING_LEAVES | {"serving.proto_tensors"},
@@ -140,6 +141,7 @@ ALLOWED = {
         "serving.multi_inference",
         "serving.prediction",
         "serving.regression",
+        "serving.request_log",
         "serving.servable",
     },
     "serving.json_examples": SERVING_LEAVES
@@ -154,7 +156,7 @@ ALLOWED = {
     "serving.reload": SERVING_LEAVES
     | {"serving.config", "serving.labels", "serving.manager", "serving.model_configs", "serving.source"},
     "serving.labels": SERVING_LEAVES | {"serving.config"},
-    "serving.model_configs": SERVING_LEAVES | {"serving.config"},
+    "serving.model_configs": SERVING_LEAVES | {"serving.config", "serving.request_log_config"},
     "serving.manager": SERVING_LEAVES | {"serving.servable", "serving.version_policy"},
     "serving.load_metrics": SERVING_LEAVES | {"serving.metrics"},
     "serving.metric_types": set(),
@@ -164,6 +166,7 @@ ALLOWED = {
     "serving.quiet_start": set(),
     "serving.proto_tensors": SERVING_LEAVES | {"serving.wire_format"},
     "serving.rest_api": SERVING_LEAVES
+    | {"serving.prediction_logs"}
     | {"serving.config", "serving.health", "serving.ports", "serving.tls", "serving.tokens"}
     | {"serving.inference", "serving.json_tensors", "serving.metrics", "serving.proto_messages", "serving.workers"}
     | {"serving.json_outputs"}
@@ -184,6 +187,7 @@ ALLOWED = {
         "serving.object_storage",
         "serving.ports",
         "serving.reload",
+        "serving.request_log",
         "serving.rest_api",
         "serving.servable",
         "serving.session_engine",

@@ -9,11 +9,17 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_reflection.v1alpha import reflection
 
 from serving import tls
 from serving.config import SslConfig
-from serving.grpc_api import call, health_service, model_service, prediction_service, profiler_service
+from serving.grpc_api import (
+    call,
+    health_service,
+    model_service,
+    prediction_service,
+    profiler_service,
+    reflection_service,
+)
 from serving.grpc_api.health_service import HealthService
 from serving.grpc_api.token_check import TokenCheck
 from serving.health import Health
@@ -117,14 +123,14 @@ class GrpcApi:
         self._server = server
         for handler in self._handlers():
             server.add_generic_rpc_handlers((handler,))
-        names = [prediction_service.NAME, model_service.NAME, reflection.SERVICE_NAME]
+        names = [prediction_service.NAME, model_service.NAME]
         if self._enable_profiler:
             names.append(profiler_service.NAME)
         if self._health is not None:
             names.append(health_service.NAME)
             self._health_service = HealthService(self._health)
             server.add_generic_rpc_handlers((self._health_service.handler(),))
-        reflection.enable_server_reflection(names, server)
+        reflection_service.enable(server, names)
         ports = []
         for address in addresses:
             try:
@@ -153,7 +159,10 @@ class GrpcApi:
         handlers = [
             grpc.method_handlers_generic_handler(
                 name,
-                {key: call.make_handler(method, self._workers, self._metrics) for key, method in methods.items()},
+                {
+                    key: call.make_handler(method, self._workers, self._metrics, self._inference.request_log)
+                    for key, method in methods.items()
+                },
             )
             for name, methods in services.items()
         ]

@@ -13,6 +13,8 @@ import grpc
 
 from serving.errors import Internal, ServingError, ShuttingDown
 from serving.metrics import Metrics
+from serving.prediction_logs import LogKind
+from serving.request_log import RequestLog
 from serving.status import Code
 from serving.workers import Workers, WorkersStopped
 
@@ -34,21 +36,24 @@ class Method:
         metrics_api: Its name in the metrics; "" if upstream does not count it.
         is_quick: Called with the parsed request and its size in bytes; true if the answer takes less time than
             handing the request to another thread would. Then `answer` gets a fourth argument, true. None: never.
+        log_kind: How its requests are logged; None: not at all.
     """
 
     answer: Callable[..., bytes]
     request_class: Any
     metrics_api: str = ""
     is_quick: Callable[[Any, int], bool] | None = None
+    log_kind: LogKind | None = None
 
 
-def make_handler(method: Method, workers: Workers, metrics: Metrics) -> Any:
+def make_handler(method: Method, workers: Workers, metrics: Metrics, request_log: RequestLog) -> Any:
     """A gRPC handler that takes and gives raw bytes: we code tensors faster than the stock classes.
 
     Args:
         method: What is called.
         workers: Where what takes time is answered.
         metrics: Where the call is counted.
+        request_log: Where it may be logged.
     """
 
     async def handle(data: bytes, context: Any) -> bytes:
@@ -68,6 +73,11 @@ def make_handler(method: Method, workers: Workers, metrics: Metrics) -> Any:
                 response = await asyncio.wrap_future(
                     workers.submit(_answer_before, method, request, len(data), timeout_seconds, started)
                 )
+            if method.log_kind is not None:
+                name = model_name or request.tasks[0].model_spec.name
+                if request_log.samples(name):
+                    size = len(data) + len(response)
+                    request_log.record(name, method.log_kind, data, response, waiting_bytes=size)
         except ServingError as error:
             code = error.code
             report(context, error)

@@ -16,6 +16,7 @@ from serving import proto_messages
 from serving.errors import InvalidArgument
 from serving.grpc_api.call import Method
 from serving.inference import Inference
+from serving.prediction_logs import LogKind
 
 NAME = "tensorflow.serving.PredictionService"
 
@@ -69,9 +70,17 @@ def methods(inference: Inference, *, serialize_as_tensor_content: bool = False) 
         return bytes(proto_messages.metadata_response(inference.metadata(spec)).SerializeToString())
 
     return {
-        "Predict": Method(predict, predict_pb2.PredictRequest, metrics_api="Predict", is_quick=is_quick),
-        "Classify": Method(classify, classification_pb2.ClassificationRequest, metrics_api="Classify"),
-        "Regress": Method(regress, regression_pb2.RegressionRequest, metrics_api="Regress"),
-        "MultiInference": Method(multi_inference, inference_pb2.MultiInferenceRequest),
+        "Predict": Method(
+            predict, predict_pb2.PredictRequest, metrics_api="Predict", is_quick=is_quick, log_kind=LogKind.PREDICT
+        ),
+        "Classify": Method(
+            classify, classification_pb2.ClassificationRequest, metrics_api="Classify", log_kind=LogKind.CLASSIFY
+        ),
+        "Regress": Method(
+            regress, regression_pb2.RegressionRequest, metrics_api="Regress", log_kind=LogKind.REGRESS
+        ),
+        "MultiInference": Method(
+            multi_inference, inference_pb2.MultiInferenceRequest, log_kind=LogKind.MULTI_INFERENCE
+        ),
         "GetModelMetadata": Method(get_model_metadata, get_model_metadata_pb2.GetModelMetadataRequest),
     }

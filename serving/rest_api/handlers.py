@@ -11,6 +11,7 @@ from serving import json_examples, json_outputs, json_tensors, proto_messages
 from serving.errors import InvalidArgument
 from serving.inference import Inference
 from serving.messages import DEFAULT_SIGNATURE, ModelSpec, PredictRequest
+from serving.rest_api import logged
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,11 @@ def _predict(
         if signature is None:
             raise InvalidArgument(f'Serving signature name: "{name}" not found in signature def')
         inputs = json_tensors.decode_inputs(request, signature.inputs)
+        predict_request = PredictRequest(spec, inputs)
         prediction = inference.predict_with(
-            id, servable, PredictRequest(spec, inputs), timeout_seconds=timeout_seconds, at_once=at_once
+            id, servable, predict_request, timeout_seconds=timeout_seconds, at_once=at_once
         )
+    logged.log_prediction(inference, predict_request, prediction)
     body = json_outputs.encode_outputs(prediction.outputs, is_row_format=request.is_row_format, is_strict=is_strict)
     return Answer(body, id.version)
 
@@ -70,6 +73,7 @@ def classify(inference: Inference, spec: ModelSpec, body: bytes, timeout_seconds
     request = json_examples.parse_examples(body)
     spec = dataclasses.replace(spec, signature_name=request.signature_name)
     answer = inference.classify(spec, lambda: request.examples, timeout_seconds=timeout_seconds)
+    logged.log_classification(inference, spec, request.examples, answer)
     return Answer(json_examples.encode_classification(answer), answer.servable.version)
 
 
@@ -78,6 +82,7 @@ def regress(inference: Inference, spec: ModelSpec, body: bytes, timeout_seconds:
     request = json_examples.parse_examples(body)
     spec = dataclasses.replace(spec, signature_name=request.signature_name)
     answer = inference.regress(spec, lambda: request.examples, timeout_seconds=timeout_seconds)
+    logged.log_regression(inference, spec, request.examples, answer)
     return Answer(json_examples.encode_regression(answer), answer.servable.version)
 
 
