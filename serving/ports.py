@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import os
 import socket
 import stat
@@ -11,6 +12,8 @@ import sys
 
 from serving.config import ServerConfig
 from serving.errors import ServingError
+
+_log = logging.getLogger(__name__)
 
 # Every interface, in IPv4's and in IPv6's words.
 _WILDCARDS = ("0.0.0.0", "::", "")
@@ -92,7 +95,7 @@ def _is_dual_stack() -> bool:
 
 
 def _check_socket(path: str) -> None:
-    """Leave the file of a server that ended, which gRPC replaces; refuse all that it would not, or should not."""
+    """Leave the file of a socket, which gRPC replaces as in TF Serving; refuse all that it would not, or should not."""
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
         raise SocketTaken(path, f"a socket's path has at most {_LONGEST_SOCKET_PATH} bytes")
     try:
@@ -112,7 +115,7 @@ def _check_socket(path: str) -> None:
             return
         except OSError as error:
             raise SocketTaken(path, error.strerror or str(error)) from error
-    raise SocketTaken(path, "it is in use")
+    _log.warning("Socket %s belonged to another program; new connections come here, as with TF Serving.", path)
 
 
 def _check(host: str, port: int | None, what: str, flag: str) -> None:
