@@ -104,7 +104,7 @@ def rest_address(address: str, *, is_tls: bool) -> RestAddress:
     Raises: ValueError, if it is neither.
     """
     match = re.fullmatch(r"(?:(?P<scheme>https?)://)?(?P<place>[^/?#]+)(?P<path>(?:/[^?#]*)?)", address)
-    if match is None or "://" in match["place"]:
+    if match is None or match["place"].endswith(":"):
         raise ValueError(f"{address!r} is no address. Write http://HOST:PORT, such as http://localhost:{REST_PORT}.")
     scheme = match["scheme"]
     if is_tls and scheme == "http":
