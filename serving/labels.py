@@ -31,6 +31,10 @@ class LabelMap:
         except KeyError:
             raise InvalidArgument(f"Unrecognized servable version label: {label}") from None
 
+    def of(self, name: str) -> Mapping[str, int]:
+        """The versions that a model's labels stand for."""
+        return (self._versions or {}).get(name, {})
+
     def replace(
         self,
         models: Iterable[ModelConfig],

@@ -1,7 +1,8 @@
 """Loads and unloads versions, remembers what became of them, and lends them to requests.
 
-A thread compares what is aspired with what there is, asks the version policy for the next action and carries
-it out. Requests borrow: a version that is no longer wanted is unloaded after its last borrower returned it.
+A thread asks the version policy for the next action of each model and has it carried out by other threads.
+Requests borrow: a version that is no longer wanted is unloaded after its last borrower returned it. All times
+are measured on the monotonic clock, so that the system's clock may be set at any moment.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from serving import version_policy
@@ -26,7 +27,25 @@ _log = logging.getLogger(__name__)
 
 MANAGE_INTERVAL_SECONDS = 0.1
 
+CANCELLED = ServingError("Loading of servable cancelled", code=Code.CANCELLED)
+
 Loader = Callable[[ServableId, Path], Servable]
+Unloaded = Callable[[ServableId, Path], None]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a model is with the versions that are wanted of it now.
+
+    Attributes:
+        is_available: Whether one of its versions answers.
+        failed: The highest wanted version that will not be loaded any more, with its reason; None: there is none.
+        latest_error: Why the highest version that could not be loaded so far could not; None: all could.
+    """
+
+    is_available: bool
+    failed: VersionStatus | None = None
+    latest_error: VersionStatus | None = None
 
 
 @dataclass
@@ -40,6 +59,7 @@ class _Managed:
     servable: Servable | None = None
     borrowers: int = 0
     failures: int = 0
+    error: ServingError | None = None
     retry_at: float | None = None
 
 
@@ -51,17 +71,22 @@ class Manager:
         load: Loader,
         *,
         num_load_threads: int = 1,
+        num_unload_threads: int = 1,
         max_num_load_retries: int = 5,
         load_retry_interval_seconds: float = 60.0,
+        unloaded: Unloaded = lambda id, path: None,
     ) -> None:
         """
         Args:
             load: Loads (and warms up) one version from a folder; a ServingError of it ends up in the status.
-            num_load_threads: Loads and unloads at a time.
+            num_load_threads: Loads at a time.
+            num_unload_threads: Unloads at a time.
             max_num_load_retries: Attempts after the first that failed.
             load_retry_interval_seconds: Time between attempts; negative: none.
+            unloaded: Called when a version has been unloaded: its files are not needed any more.
         """
         self._load = load
+        self._unloaded = unloaded
         self._max_num_load_retries = max_num_load_retries
         self._load_retry_interval_seconds = max(0.0, load_retry_interval_seconds)
         self._lock = threading.Lock()
@@ -72,7 +97,8 @@ class Manager:
         self._serving: dict[str, dict[int, _Managed]] = {}
         self._history: dict[str, dict[int, VersionStatus]] = {}
         self._stopping = False
-        self._workers = ThreadPoolExecutor(max(1, num_load_threads), thread_name_prefix="load")
+        self._loaders = ThreadPoolExecutor(max(1, num_load_threads), thread_name_prefix="load")
+        self._unloaders = ThreadPoolExecutor(max(1, num_unload_threads), thread_name_prefix="unload")
         self._thread = threading.Thread(target=self._run, name="manager", daemon=True)
 
     def start(self) -> None:
@@ -88,7 +114,8 @@ class Manager:
         self._wake.set()
         if self._thread.ident is not None:
             self._thread.join()
-        self._workers.shutdown(wait=True, cancel_futures=True)
+        for workers in (self._loaders, self._unloaders):
+            workers.shutdown(wait=True, cancel_futures=True)
         with self._lock:
             leftover = [managed for managed in self._managed.values() if managed.borrowers == 0]
             self._serving.clear()
@@ -98,11 +125,30 @@ class Manager:
 
     def aspire(self, name: str, versions: Mapping[int, Path]) -> None:
         """Say which versions of a model should be served from now on; an empty mapping unloads it."""
-        with self._lock:
+        with self._changed:
             if self._aspired.get(name) == dict(versions):
                 return
             self._aspired[name] = dict(versions)
+            for managed in [managed for managed in self._managed.values() if managed.id.name == name]:
+                managed.is_aspired = managed.id.version in versions
+                if not managed.is_aspired:
+                    self._give_up(managed)
+            for version, path in versions.items():
+                id = ServableId(name, version)
+                if id not in self._managed:
+                    self._managed[id] = _Managed(id, path)
+                    self._publish(id, State.START)
+            self._changed.notify_all()
         self._wake.set()
+
+    def _give_up(self, managed: _Managed) -> None:
+        """Forget a version that is not wanted any more, unless it is being loaded, served or unloaded."""
+        if managed.phase is Phase.LOADING and managed.retry_at is not None:
+            self._end(managed, CANCELLED)
+        elif managed.phase is Phase.NEW:
+            self._end(managed)
+        elif managed.phase is Phase.ENDED:
+            del self._managed[managed.id]
 
     @contextlib.contextmanager
     def lend(self, name: str, version: int | None = None) -> Iterator[tuple[ServableId, Servable]]:
@@ -141,27 +187,51 @@ class Manager:
             history = self._history.get(name, {})
             return [history[version] for version in sorted(history, reverse=True)]
 
+    def statuses(self) -> dict[str, list[VersionStatus]]:
+        """As `status`, of every model that was ever seen, by name in alphabetical order."""
+        with self._lock:
+            names = sorted(self._history)
+        return {name: self.status(name) for name in names}
+
+    def standing(self, name: str) -> Standing:
+        """How far a model is now."""
+        with self._lock:
+            return self._standing(name)
+
+    def _standing(self, name: str) -> Standing:
+        wanted = [managed for managed in self._managed.values() if managed.id.name == name and managed.is_aspired]
+        ended = [managed for managed in wanted if managed.phase is Phase.ENDED]
+        wrong = [managed for managed in wanted if managed.error is not None]
+        return Standing(bool(self._serving.get(name)), _highest(ended), _highest(wrong))
+
     def available_versions(self, name: str) -> frozenset[int]:
         """The versions of a model that answer now."""
         with self._lock:
             return frozenset(self._serving.get(name, ()))
 
-    def wait_until_settled(self, names: Iterable[str], *, timeout_seconds: float | None = None) -> bool:
-        """Wait until every named model has a version that is AVAILABLE or has reached END.
+    def wait_until_settled(
+        self, names: Iterable[str], *, timeout_seconds: float | None = None, is_first_failure_enough: bool = False
+    ) -> bool:
+        """Wait until every named model has a version that is AVAILABLE, or a wanted one that has ended.
 
+        Args:
+            names: The models.
+            timeout_seconds: How long at most; None: as long as it takes.
+            is_first_failure_enough: Whether a failed load that will be tried again ends the waiting, too.
         Returns: whether that was reached in time; False also when the manager is stopped meanwhile.
         """
         names = tuple(names)
 
-        def is_settled() -> bool:
-            return all(
-                any(s.state in (State.AVAILABLE, State.END) for s in self._history.get(name, {}).values())
-                for name in names
-            )
+        def is_settled(standing: Standing) -> bool:
+            failed = standing.latest_error if is_first_failure_enough else standing.failed
+            return standing.is_available or failed is not None
+
+        def are_settled() -> bool:
+            return all(is_settled(self._standing(name)) for name in names)
 
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or is_settled(), timeout_seconds)
-            return is_settled()
+            self._changed.wait_for(lambda: self._stopping or are_settled(), timeout_seconds)
+            return are_settled()
 
     def _run(self) -> None:
         while True:
@@ -171,32 +241,11 @@ class Manager:
                 if self._stopping:
                     self._changed.notify_all()
                     return
-                self._reconcile()
                 self._start_due_retries()
                 for name in {id.name for id in self._managed}:
                     self._act(name)
                 self._finish_unloading()
                 self._changed.notify_all()
-
-    def _reconcile(self) -> None:
-        """Make the managed versions reflect what is aspired."""
-        for managed in list(self._managed.values()):
-            managed.is_aspired = managed.id.version in self._aspired.get(managed.id.name, {})
-            if managed.is_aspired:
-                continue
-            if managed.phase is Phase.LOADING and managed.retry_at is not None:
-                self._end(managed, Code.CANCELLED, "Loading of servable cancelled")
-            if managed.phase is Phase.NEW:
-                self._end(managed)
-            if managed.phase is Phase.ENDED:
-                # Forgotten here, but not in the history: aspired again, it starts anew.
-                del self._managed[managed.id]
-        for name, versions in self._aspired.items():
-            for version, path in versions.items():
-                id = ServableId(name, version)
-                if id not in self._managed:
-                    self._managed[id] = _Managed(id, path)
-                    self._publish(id, State.START)
 
     def _act(self, name: str) -> None:
         """Carry out the policy's actions for one model until it has none."""
@@ -209,7 +258,7 @@ class Manager:
                 managed = versions[action.version]
                 managed.phase = Phase.LOADING
                 self._publish(managed.id, State.LOADING)
-                self._workers.submit(self._load_one, managed)
+                self._loaders.submit(self._load_one, managed)
             elif isinstance(action, version_policy.Unload):
                 managed = versions[action.version]
                 managed.phase = Phase.UNLOADING
@@ -222,13 +271,15 @@ class Manager:
         for managed in self._managed.values():
             if managed.retry_at is not None and managed.retry_at <= time.monotonic():
                 managed.retry_at = None
-                self._workers.submit(self._load_one, managed)
+                id, failures = managed.id, managed.failures
+                _log.info("Retrying of Loading servable: {name: %s version: %d} retry: %d", *astuple(id), failures)
+                self._loaders.submit(self._load_one, managed)
 
     def _finish_unloading(self) -> None:
         for managed in self._managed.values():
             if managed.phase is Phase.UNLOADING and managed.borrowers == 0 and managed.servable is not None:
                 servable, managed.servable = managed.servable, None
-                self._workers.submit(self._unload_one, managed, servable)
+                self._unloaders.submit(self._unload_one, managed, servable)
 
     def _load_one(self, managed: _Managed) -> None:
         started = time.monotonic()
@@ -242,42 +293,75 @@ class Manager:
             _log.exception("Loading {name: %s version: %d} failed", managed.id.name, managed.id.version)
             self._load_failed(managed, Internal(f"{type(error).__name__}: {error}"))
         else:
-            with self._lock:
+            if self._take_in(managed, servable):
+                _log.info(
+                    "Successfully loaded servable version {name: %s version: %d} in %.1f s",
+                    managed.id.name,
+                    managed.id.version,
+                    time.monotonic() - started,
+                )
+            else:
+                self._unload_one(managed, servable, CANCELLED)
+        self._wake.set()
+
+    def _take_in(self, managed: _Managed, servable: Servable) -> bool:
+        """Make a version available, unless it is not wanted any more."""
+        with self._changed:
+            if managed.is_aspired:
                 managed.servable = servable
+                managed.error = None
                 managed.phase = Phase.READY
                 self._serving.setdefault(managed.id.name, {})[managed.id.version] = managed
                 self._publish(managed.id, State.AVAILABLE)
-            _log.info(
-                "Successfully loaded servable version {name: %s version: %d} in %.1f s",
-                managed.id.name,
-                managed.id.version,
-                time.monotonic() - started,
-            )
-        self._wake.set()
+                self._changed.notify_all()
+            return managed.is_aspired
 
     def _load_failed(self, managed: _Managed, error: ServingError) -> None:
         _log.error("Loading servable: {name: %s version: %d} failed: %s", managed.id.name, managed.id.version, error)
-        with self._lock:
+        with self._changed:
             managed.failures += 1
+            managed.error = error
             if managed.is_aspired and managed.failures <= self._max_num_load_retries:
                 managed.retry_at = time.monotonic() + self._load_retry_interval_seconds
             else:
-                self._end(managed, error.code, error.message)
+                self._end(managed, error)
+            self._changed.notify_all()
 
-    def _unload_one(self, managed: _Managed, servable: Servable) -> None:
+    def _unload_one(self, managed: _Managed, servable: Servable, error: ServingError | None = None) -> None:
         try:
             servable.unload()
+            self._unloaded(managed.id, managed.path)
         except Exception:
             _log.exception("Unloading {name: %s version: %d} failed", managed.id.name, managed.id.version)
-        with self._lock:
-            self._end(managed)
+        with self._changed:
+            self._end(managed, error)
+            if managed.is_aspired:
+                # Wanted again while it was on its way out: from the beginning.
+                path = self._aspired[managed.id.name][managed.id.version]
+                self._managed[managed.id] = _Managed(managed.id, path)
+                self._publish(managed.id, State.START)
+            self._changed.notify_all()
         _log.info("Done unloading servable version {name: %s version: %d}", managed.id.name, managed.id.version)
         self._wake.set()
 
-    def _end(self, managed: _Managed, code: Code = Code.OK, message: str = "") -> None:
+    def _end(self, managed: _Managed, error: ServingError | None = None) -> None:
         managed.phase = Phase.ENDED
         managed.retry_at = None
-        self._publish(managed.id, State.END, code, message)
+        if not managed.is_aspired:
+            # Forgotten here, but not in the history: aspired again, it starts anew.
+            self._managed.pop(managed.id, None)
+        self._publish(managed.id, State.END, error)
 
-    def _publish(self, id: ServableId, state: State, code: Code = Code.OK, message: str = "") -> None:
-        self._history.setdefault(id.name, {})[id.version] = VersionStatus(id.version, state, code, message)
+    def _publish(self, id: ServableId, state: State, error: ServingError | None = None) -> None:
+        self._history.setdefault(id.name, {})[id.version] = _status(id.version, state, error)
+
+
+def _status(version: int, state: State, error: ServingError | None) -> VersionStatus:
+    if error is None:
+        return VersionStatus(version, state)
+    return VersionStatus(version, state, error.code, error.message)
+
+
+def _highest(failed: Iterable[_Managed]) -> VersionStatus | None:
+    last = max(failed, key=lambda managed: managed.id.version, default=None)
+    return None if last is None else _status(last.id.version, State.END, last.error)

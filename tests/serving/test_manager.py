@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import InvalidArgument, ServableNotFound
-from serving.manager import Manager
+from serving.manager import Manager, Standing
 from serving.messages import State, VersionStatus
 from serving.status import Code
 
@@ -155,6 +155,86 @@ def test_waiting_for_a_retry_does_not_hold_up_other_models(make_manager, loader,
     tools.wait_for(lambda: states(manager, "broken") == {1: State.END})
     assert manager.status("broken")[0].message == "Loading of servable cancelled"
     assert manager.status("broken")[0].code is Code.CANCELLED
+
+
+def test_a_version_wanted_again_while_it_is_unloaded_starts_anew(make_manager, loader, tools):
+    manager = make_manager()
+    aspire(manager, 1)
+    tools.wait_for(lambda: manager.available_versions("m") == {1})
+    with manager.lend("m"):
+        aspire(manager)
+        tools.wait_for(lambda: states(manager) == {1: State.UNLOADING})
+        aspire(manager, 1)
+    tools.wait_for(lambda: manager.available_versions("m") == {1})
+    assert loader.attempts == [1, 1]
+
+
+def test_a_load_that_ends_when_nobody_wants_it_any_more_is_cancelled(make_manager, loader, tools):
+    unloaded = []
+    loader.gate = threading.Event()
+    manager = make_manager(unloaded=lambda id, path: unloaded.append((id.version, path)))
+    aspire(manager, 1)
+    tools.wait_for(lambda: loader.attempts == [1])
+    aspire(manager)
+    loader.gate.set()
+    tools.wait_for(lambda: states(manager) == {1: State.END})
+    assert manager.status("m") == [VersionStatus(1, State.END, Code.CANCELLED, "Loading of servable cancelled")]
+    assert loader.loaded[1].is_unloaded
+    assert unloaded == [(1, Path("/1"))]
+    assert manager._managed == {}
+
+
+def test_a_version_that_was_given_up_and_failed_then_says_why(make_manager, loader, tools):
+    loader.gate = threading.Event()
+    loader.broken[1] = InvalidArgument("no good")
+    manager = make_manager(max_num_load_retries=5, load_retry_interval_seconds=1000)
+    aspire(manager, 1)
+    tools.wait_for(lambda: loader.attempts == [1])
+    aspire(manager)
+    loader.gate.set()
+    tools.wait_for(lambda: states(manager) == {1: State.END})
+    assert manager.status("m")[0].message == "no good"
+
+
+def test_the_system_clock_may_be_set_at_any_moment(make_manager, loader, tools, monkeypatch):
+    times = iter(range(10**9, 0, -(10**6)))
+    monkeypatch.setattr("time.time", lambda: next(times))
+    loader.broken[1] = InvalidArgument("no good")
+    manager = make_manager(max_num_load_retries=1, load_retry_interval_seconds=0.05)
+    aspire(manager, 1)
+    tools.wait_for(lambda: states(manager) == {1: State.END})
+    assert loader.attempts == [1, 1]
+    aspire(manager, 1, 2)
+    assert manager.wait_until_settled(["m"], timeout_seconds=20)
+
+
+def test_unloads_have_threads_of_their_own(make_manager, loader, tools):
+    manager = make_manager(num_load_threads=1, num_unload_threads=1)
+    aspire(manager, 1, name="old")
+    tools.wait_for(lambda: manager.available_versions("old") == {1})
+    loader.gate = threading.Event()
+    aspire(manager, 2, name="new")
+    tools.wait_for(lambda: loader.attempts == [1, 2])
+    aspire(manager, name="old")
+    tools.wait_for(lambda: states(manager, "old") == {1: State.END})
+    assert states(manager, "new") == {2: State.LOADING}
+
+
+def test_standing_and_statuses_of_all_models(make_manager, loader, tools):
+    loader.broken[2] = InvalidArgument("no good")
+    manager = make_manager(max_num_load_retries=1, load_retry_interval_seconds=1000)
+    aspire(manager, 2, name="broken")
+    aspire(manager, 1, name="a")
+    assert manager.wait_until_settled(["a", "broken"], timeout_seconds=20, is_first_failure_enough=True)
+    assert not manager.wait_until_settled(["a", "broken"], timeout_seconds=0.01)
+    failed = VersionStatus(2, State.END, Code.INVALID_ARGUMENT, "no good")
+    assert manager.standing("broken") == Standing(False, None, failed)
+    assert manager.standing("a") == Standing(True)
+    assert manager.standing("unknown") == Standing(False)
+    assert manager.statuses() == {
+        "a": [VersionStatus(1, State.AVAILABLE)],
+        "broken": [VersionStatus(2, State.LOADING)],
+    }
 
 
 def test_waiting_ends_with_the_first_version_and_gives_up_in_time(make_manager, loader):

@@ -9,7 +9,7 @@ import pytest
 
 from serving.config import ModelConfig, PolicyKind, VersionPolicy
 from serving.errors import InvalidArgument
-from serving.source import FileSystemSource, choose_versions, find_models, find_versions, parse_version
+from serving.source import FileSystemSource, choose_versions, find_models, index_by_version, parse_version
 
 
 @pytest.mark.parametrize(
@@ -30,16 +30,29 @@ def make(base: Path, *names: str) -> Path:
     return base
 
 
-def test_of_duplicates_the_later_name_wins(tmp_path, caplog):
-    make(tmp_path, "1", "001", "notes")
-    assert find_versions(tmp_path) == {1: tmp_path / "1"}
-    assert caplog.messages == [
-        f"Duplicate version directories detected. Version 1 will be loaded from {tmp_path}/1, "
-        f"{tmp_path}/001 will be ignored."
+@pytest.mark.parametrize(
+    ("policy", "folder"),
+    [
+        (VersionPolicy(), "1"),
+        (VersionPolicy(PolicyKind.SPECIFIC, versions=(1,)), "1"),
+        (VersionPolicy(PolicyKind.ALL), "001"),  # both are named, and the manager keeps the first
+    ],
+)
+def test_of_duplicates_one_is_loaded(tmp_path, caplog, policy, folder):
+    make(tmp_path, "1", "001", "01", "notes")
+    aspired = {}
+    FileSystemSource([ModelConfig("m", tmp_path, policy)], aspire=aspired.__setitem__).poll()
+    assert aspired == {"m": {1: tmp_path / folder}}
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        (
+            "WARNING",
+            "Duplicate version directories detected. Version 1 will be loaded from 01, 001 will be ignored.",
+        ),
+        ("WARNING", "Duplicate version directories detected. Version 1 will be loaded from 1, 01 will be ignored."),
     ]
 
 
-VERSIONS = {version: Path(str(version)) for version in (1, 2, 10, 9)}
+VERSIONS = {version: [str(version)] for version in (1, 2, 10, 9)}
 
 
 @pytest.mark.parametrize(
@@ -141,11 +154,66 @@ def test_polling_survives_anything(tmp_path, caplog, tools):
     assert "Polling the models failed; trying again in 0.01 s." in caplog.messages
 
 
+@pytest.mark.parametrize(
+    ("policy", "sentences"),
+    [
+        (
+            VersionPolicy(PolicyKind.SPECIFIC, versions=(1, 5, 4)),
+            [
+                f"Version {version} of servable a, which was requested to be served as a 'specific' version in the "
+                "servable's version policy, was not found in the file system"
+                for version in (4, 5)
+            ],
+        ),
+        (VersionPolicy(PolicyKind.SPECIFIC), ["No specific versions requested for servable a."]),
+    ],
+)
+def test_what_is_said_of_specific_versions(tmp_path, caplog, policy, sentences):
+    make(tmp_path, "1")
+    aspired = Aspirations()
+    FileSystemSource([ModelConfig("a", tmp_path, policy)], aspire=aspired).poll()
+    assert aspired == {"a": {1} & set(policy.versions)}
+    assert caplog.messages == sentences
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+def test_a_plain_file_is_no_base_path(tmp_path, caplog):
+    (tmp_path / "a").touch()
+    source = FileSystemSource([ModelConfig("a", tmp_path / "a")], aspire=Aspirations())
+    source.poll()
+    assert source.problem("a") == (
+        f"Could not find base path {tmp_path}/a for servable a with error FAILED_PRECONDITION: {tmp_path}/a; "
+        "Not a directory"
+    )
+    (tmp_path / "a").unlink()
+    make(tmp_path, "a/1")
+    source.poll()
+    assert source.problem("a") is None
+
+
+def test_names_below_a_base_path():
+    assert index_by_version(["2", "x", "002", "2", "-1"]) == {2: ["002", "2"], -1: ["-1"]}
+
+
+def test_another_list_takes_effect_at_once_and_what_is_gone_is_not_aspired(tmp_path, tools):
+    make(tmp_path, "a/1", "b/2")
+    aspired = Aspirations()
+    source = FileSystemSource([ModelConfig("a", tmp_path / "a")], aspire=aspired, poll_wait_seconds=1000)
+    source.start()
+    assert source.wait_for_poll(20)
+    assert aspired == {"a": {1}}
+    source.update([ModelConfig("b", tmp_path / "b")])
+    tools.wait_for(lambda: aspired == {"a": set(), "b": {2}})
+    assert source.names == {"b"}
+    source.stop()
+
+
 def test_a_zero_wait_polls_once_and_a_negative_one_never(tmp_path):
     make(tmp_path, "a/1")
     for wait, expected in ((0, {"a": {1}}), (-1, {})):
         aspired = Aspirations()
         source = FileSystemSource([ModelConfig("a", tmp_path / "a")], aspire=aspired, poll_wait_seconds=wait)
         source.start()
+        assert source.wait_for_poll(20)
         source.stop()
         assert aspired == expected
