@@ -50,7 +50,8 @@ ROUTES = (
     ),
     Route("POST", re.compile(_POST_MODEL + ":classify", re.ASCII), handlers.classify, "classify"),
     Route("POST", re.compile(_POST_MODEL + ":regress", re.ASCII), handlers.regress, "regress"),
-    Route("GET", re.compile(_GET_MODEL, re.ASCII), handlers.status, ""),
+    # Upstream's pattern takes "/METADATA" too, and its code only "metadata": the rest is answered with the status.
+    Route("GET", re.compile(_GET_MODEL + "(?:(?!/metadata)(?i:/metadata))?", re.ASCII), handlers.status, ""),
     Route("GET", re.compile(_GET_MODEL + "/metadata", re.ASCII), handlers.metadata, ""),
 )
 

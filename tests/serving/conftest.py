@@ -8,7 +8,7 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,10 +127,9 @@ class ClassicModels:
     """Directories of SavedModels of TF1, made as graphs, with signatures that TF2 would not let one make.
 
     Attributes:
-        half_plus_two: As upstream's test model, of tf.Examples with the feature x and perhaps x2. Predict: x → y = x/2 + 2.
-            `regress_x_to_y`: y; `regress_x_to_y2`: x/2 + 3; `regress_flat`: y without its second dimension;
-            `regress_x2_to_y3`: x2/2 + 3, fed floats. `classify_x_to_y`: y as scores; `classify_x_to_label`: large or small;
-            `classify_x_to_both`.
+        half_plus_two: As upstream's test model. Predict: x → y = x/2 + 2. Of tf.Examples with the feature x and perhaps
+            x2: `regress_x_to_y`: y; `regress_x_to_y2`: x/2 + 3; `regress_flat`: y of rank 1; `classify_x_to_y`: y as
+            scores; `classify_x_to_label`: large or small; `classify_x_to_both`. `regress_x2_to_y3` is fed floats.
         odd: Signatures whose tensors are not as Classify and Regress want them, one name each: see `_odd_signatures`.
             None of them reads the examples.
         echo: `{type}` for every type: x of any shape → y, the same.
@@ -322,15 +321,22 @@ class Client:
 
         Returns: status and body.
         """
+        status, _, answer = self.exchange(method, path, body, **headers)
+        return status, answer
+
+    def exchange(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, Mapping[str, str], str]:
+        """As `http`, with the answer's headers in the middle."""
         request = urllib.request.Request(
             f"http://localhost:{self.server.rest_port}{path}", data=body, method=method, headers=headers
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
-                return response.status, response.read().decode()
+                return response.status, response.headers, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, error.read().decode()
+                return error.code, error.headers, error.read().decode()
 
     def post(self, path: str, document: Any) -> tuple[int, str]:
         """POST a document as JSON."""
