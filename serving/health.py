@@ -44,6 +44,8 @@ class Health:
         if is_late:
             listener()
 
-    def reasons(self) -> Sequence[str]:
-        """Why the server is not ready, a sentence each; none if it is."""
-        return [LEAVING] if self.is_leaving else []
+    def readiness(self) -> tuple[bool, Sequence[str]]:
+        """Whether requests should be sent here, and sentences about what is not there."""
+        if self._is_leaving:
+            return False, [LEAVING]
+        return self._inference.readiness()

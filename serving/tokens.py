@@ -9,6 +9,8 @@ import os
 import threading
 from pathlib import Path
 
+from serving import ports
+from serving.config import ServerConfig
 from serving.errors import InvalidArgument
 
 _log = logging.getLogger(__name__)
@@ -79,6 +81,24 @@ class TokenFile:
         except OSError:
             return None
         return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def warn_of_clear_text(config: ServerConfig) -> None:
+    """Say so if tokens would travel where others can read them."""
+    in_the_clear = [
+        wire
+        for wire, is_open, is_secure in (
+            ("gRPC", config.port is not None, config.ssl is not None),
+            ("REST", config.rest_api_port is not None, config.rest_api_enable_tls),
+        )
+        if is_open and not is_secure
+    ]
+    if in_the_clear and not ports.is_loopback(config.host):
+        _log.warning(
+            "Tokens travel in the clear over %s: whoever can see the traffic can use them. Set --ssl_config_file, "
+            "with --rest_api_enable_tls for REST, or end TLS in front of this server.",
+            " and ".join(in_the_clear),
+        )
 
 
 def _read(path: Path) -> frozenset[bytes]:

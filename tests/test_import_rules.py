@@ -98,6 +98,8 @@ ALLOWED = {
     "serving.batch_queue": SERVING_LEAVES | {"serving.batch_tensors", "serving.batching_config", "serving.servable"},
     "serving.batch_tensors": SERVING_LEAVES,
     "serving.prediction_logs": SERVING_LEAVES | {"serving.proto_tensors", "serving.wire_format"},
+    "serving.answer_comparison": SERVING_LEAVES | {"serving.proto_tensors"},
+    "serving.replay": {"serving.answer_comparison", "serving.quiet_start"},
     "serving.request_log": SERVING_LEAVES
     | {"serving.config", "serving.metrics", "serving.prediction_logs", "serving.request_log_config"},
     "serving.request_log_config": SERVING_LEAVES,

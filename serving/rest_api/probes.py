@@ -20,7 +20,6 @@ def answer(path: str, health: Health) -> web.Response | None:
         return web.Response(text="ok\n")
     if path != "/readyz":
         return None
-    reasons = health.reasons()
-    if not reasons:
-        return web.Response(text="ok\n")
-    return web.Response(status=503, text="".join(f"{reason}\n" for reason in reasons))
+    is_ready, sentences = health.readiness()
+    lines = ["ok" if is_ready else "not ready", *sentences]
+    return web.Response(status=200 if is_ready else 503, text="".join(f"{line}\n" for line in lines))

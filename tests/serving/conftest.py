@@ -403,19 +403,45 @@ def client(saved_models: SavedModels, tmp_path_factory: pytest.TempPathFactory, 
     return started
 
 
+@dataclass(frozen=True)
+class ClassicServers:
+    """Two servers of the classic models: one as it comes, one told to be strict about methods and to send content."""
+
+    plain: Client
+    strict: Client
+
+
 @pytest.fixture(scope="session")
-def protocol_client(
+def classic_servers(
     classic_models: ClassicModels, tmp_path_factory: pytest.TempPathFactory, start_server: StartServer
-) -> Client:
-    """A server with models `half_plus_two` (version 123), `odd` (1) and `echo` (1), all of TF1."""
+) -> ClassicServers:
     from serving.config import ModelConfig
 
     root = tmp_path_factory.mktemp("protocol")
     publish(classic_models.half_plus_two, root / "half_plus_two" / "00000123")
     publish(classic_models.odd, root / "odd" / "1")
     publish(classic_models.echo, root / "echo" / "1")
-    return start_server(
-        models=tuple(ModelConfig(path.name, path) for path in sorted(root.iterdir())),
-        monitoring_path="/monitoring/prometheus/metrics",
-        file_system_poll_wait_seconds=1,
+    models = tuple(ModelConfig(path.name, path) for path in sorted(root.iterdir()))
+    return ClassicServers(
+        plain=start_server(
+            models=models, monitoring_path="/monitoring/prometheus/metrics", file_system_poll_wait_seconds=1
+        ),
+        strict=start_server(
+            models=models,
+            file_system_poll_wait_seconds=1,
+            enable_signature_method_name_check=True,
+            enable_serialization_as_tensor_content=True,
+        ),
     )
+
+
+@pytest.fixture(scope="session")
+def protocol_client(classic_servers: ClassicServers) -> Client:
+    """A server with models `half_plus_two` (version 123), `odd` (1) and `echo` (1), all of TF1."""
+    return classic_servers.plain
+
+
+@pytest.fixture(scope="session")
+def strict_client(classic_servers: ClassicServers) -> Client:
+    """The same, with checks of methods' names and answers as `tensor_content`."""
+    return classic_servers.strict
