@@ -146,7 +146,9 @@ def _decode(proto: Any, most_bytes: int) -> np.ndarray:
         count *= size
     if count * wire.dtype.itemsize > most_bytes:
         raise ValueError(f"shape {shape} implies more than {most_bytes} bytes")
-    if proto.tensor_content:
+    if count == 0:
+        values = np.empty(0, wire.dtype)  # TensorFlow does not look at what may be there
+    elif proto.tensor_content:
         values = _from_content(proto.tensor_content, wire, count)
     else:
         values = _fit(_from_field(proto, wire), wire, count)
@@ -158,6 +160,8 @@ def _from_content(content: bytes, wire: WireType, count: int) -> np.ndarray:
     if wire.dtype != object:
         if len(content) != count * wire.dtype.itemsize:
             raise ValueError(f"{len(content)} bytes do not hold {count} elements")
+        if wire.dtype == np.bool_ and np.frombuffer(content, np.uint8).max() > 1:
+            raise ValueError("a byte is neither true nor false")
         return np.frombuffer(content, wire.dtype)
     lengths = []
     position = 0

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from serving import proto_tensors
+from serving import signatures
 from serving.errors import DataLoss, DeadlineExceeded, NotFound, ServingError, Unavailable, Unimplemented
-from serving.messages import Signature, TensorSpec
+from serving.messages import Signature
 from serving.pace import Pace, is_bounded
 from serving.status import Code
 
@@ -32,6 +32,9 @@ _log = logging.getLogger(__name__)
 _MAX_TIMEOUT_MILLISECONDS = 2**31 - 1
 
 
+Extend = Callable[[Any, Any], None]
+
+
 class SessionEngine:
     """Loads SavedModels of TF1, TF2 and Keras into sessions of their own."""
 
@@ -41,22 +44,34 @@ class SessionEngine:
         tags: Sequence[str] = ("serve",),
         intra_op_threads: int = 0,
         inter_op_threads: int = 0,
+        default_threads: int = 0,
+        session_config: Any = None,
     ) -> None:
         """
         Args:
             tags: The MetaGraph to serve.
             intra_op_threads: Threads within one operation; 0 leaves it to TensorFlow.
             inter_op_threads: Operations at a time; 0 leaves it to TensorFlow.
+            default_threads: Both of them where neither they nor `session_config` say a number.
+            session_config: A ConfigProto with everything else; serving.session_config makes one.
         """
         logging.getLogger("tensorflow").addFilter(_is_news)
         self._tags = tuple(tags)
-        self._config = tf.compat.v1.ConfigProto(
-            intra_op_parallelism_threads=intra_op_threads, inter_op_parallelism_threads=inter_op_threads
-        )
+        self._config = tf.compat.v1.ConfigProto()
+        if session_config is not None:
+            self._config.CopyFrom(session_config)
+        for name, asked in (
+            ("intra_op_parallelism_threads", intra_op_threads),
+            ("inter_op_parallelism_threads", inter_op_threads),
+        ):
+            setattr(self._config, name, asked or getattr(self._config, name) or default_threads)
 
-    def load(self, path: Path) -> SessionServable:
+    def load(self, path: Path, *, extend: Extend | None = None) -> SessionServable:
         """Load the SavedModel in `path` and run its initialisation.
 
+        Args:
+            path: The version's directory.
+            extend: Called with the session and its MetaGraphDef, before the graph takes nothing more.
         Raises: ServingError, in TF Serving's words.
         """
         if not any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
@@ -71,6 +86,8 @@ class SessionEngine:
         try:
             with graph.as_default():
                 meta_graph = _load_meta_graph(session, self._tags, path)
+                if extend is not None:
+                    extend(session, meta_graph)
             graph.finalize()
             return SessionServable(session, meta_graph)
         except tf.errors.OpError as error:
@@ -106,7 +123,7 @@ class SessionServable:
     def __init__(self, session: Any, meta_graph: Any) -> None:
         self._session = session
         self._signature_defs = dict(meta_graph.signature_def)
-        self._signatures = {name: _signature(proto) for name, proto in self._signature_defs.items()}
+        self._signatures = {name: signatures.from_proto(proto) for name, proto in self._signature_defs.items()}
         self._call: Call | None = _find_call(session)
         self._pace = Pace(is_bounded=is_bounded(_operations(meta_graph.graph_def)))
 
@@ -118,12 +135,7 @@ class SessionServable:
     @property
     def signature_def_map(self) -> bytes:
         """A serialized `tensorflow.serving.SignatureDefMap`, without the graph's internals."""
-        from tensorflow_serving.apis import get_model_metadata_pb2
-
-        message = get_model_metadata_pb2.SignatureDefMap()
-        for name, proto in self._signature_defs.items():
-            message.signature_def[name].CopyFrom(proto)
-        return bytes(message.SerializeToString(deterministic=True))
+        return signatures.to_map(self._signature_defs)
 
     def run(
         self,
@@ -166,6 +178,10 @@ class SessionServable:
         """Whether a request of so many bytes may be computed where it arrived."""
         return self._pace.is_quick(request_bytes)
 
+    def run_operation(self, name: str) -> None:
+        """Run an operation for its effect."""
+        self._session.run(self._session.graph.get_operation_by_name(name))
+
     def unload(self) -> None:
         """Close the session and drop the graph."""
         self._call = None
@@ -177,28 +193,6 @@ def _operations(graph_def: Any) -> set[str]:
     functions = {function.signature.name for function in graph_def.library.function}
     nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
     return {node.op for node in nodes} - functions
-
-
-def _signature(proto: Any) -> Signature:
-    return Signature(
-        inputs={alias: _tensor_spec(proto.inputs[alias]) for alias in sorted(proto.inputs)},
-        outputs={alias: _tensor_spec(proto.outputs[alias]) for alias in sorted(proto.outputs)},
-        method_name=proto.method_name,
-        defaults={
-            alias: proto_tensors.decode_tensor(proto.defaults[alias], alias, request_bytes=proto.ByteSize())
-            for alias in sorted(proto.defaults)
-        },
-        debug_string=str(proto),
-    )
-
-
-def _tensor_spec(info: Any) -> TensorSpec:
-    unknown = info.tensor_shape.unknown_rank
-    return TensorSpec(
-        name=info.name,
-        dtype=info.dtype,
-        shape=None if unknown else tuple(dim.size for dim in info.tensor_shape.dim),
-    )
 
 
 Call = Callable[[Mapping[str, np.ndarray], Sequence[str], int, bool], list[np.ndarray]]
@@ -242,7 +236,7 @@ def _thin_call(session: Any, binding: Any) -> Call:
     def call(
         inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout_ms: int, at_once: bool
     ) -> list[np.ndarray]:
-        arrays = compute(inputs, outputs, timeout_ms, at_once)
+        arrays = [_array(value) for value in compute(inputs, outputs, timeout_ms, at_once)]
         if quantized:
             # The binding gives the integers of a quantized tensor, without what they are.
             arrays = [array.view(quantized.get(name, array.dtype)) for name, array in zip(outputs, arrays, strict=True)]
@@ -250,7 +244,7 @@ def _thin_call(session: Any, binding: Any) -> Call:
 
     def compute(
         inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout_ms: int, at_once: bool
-    ) -> list[np.ndarray]:
+    ) -> list[Any]:
         feeds = {endpoint(name): value for name, value in inputs.items()}
         fetches = [endpoint(name) for name in outputs]
         if at_once:
@@ -272,9 +266,16 @@ def _public_call(session: Any) -> Call:
         inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout_ms: int, at_once: bool
     ) -> list[np.ndarray]:
         options = tf.compat.v1.RunOptions(timeout_in_ms=timeout_ms, inter_op_thread_pool=-1 if at_once else 0)
-        return list(session.run(list(outputs), dict(inputs), options=options))
+        return [_array(value) for value in session.run(list(outputs), dict(inputs), options=options)]
 
     return call
+
+
+def _array(value: Any) -> np.ndarray:
+    """A computed value as an array: scalars come as numpy's or Python's own."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.array(value, object if isinstance(value, bytes) else None)
 
 
 def _serving_error(error: Any) -> ServingError:

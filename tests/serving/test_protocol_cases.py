@@ -21,7 +21,6 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.config import ModelConfig
 from serving.errors import DeadlineExceeded, ServingError
 from serving.inference import Inference
 from serving.messages import InferenceTask, ModelSpec, PredictRequest, ServableId, Signature, TensorSpec
@@ -497,19 +496,6 @@ METHOD_CASES = {
     ),
 }
 PREDICT_METHODS = "{tensorflow/serving/predict, tensorflow/serving/classify, tensorflow/serving/regress}"
-
-
-@pytest.fixture(scope="module")
-def strict_client(start_server, classic_models, tmp_path_factory, tools):
-    """A server that checks methods' names, and serializes tensors as content."""
-    root = tmp_path_factory.mktemp("strict")
-    for name in ("half_plus_two", "odd", "echo"):
-        tools.publish(getattr(classic_models, name), root / name / "1")
-    return start_server(
-        models=tuple(ModelConfig(name, root / name) for name in ("half_plus_two", "odd", "echo")),
-        enable_signature_method_name_check=True,
-        enable_serialization_as_tensor_content=True,
-    )
 
 
 @pytest.mark.parametrize("case", METHOD_CASES)
