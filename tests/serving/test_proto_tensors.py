@@ -102,7 +102,7 @@ def decode(text):
         ("dtype: DT_FLOAT tensor_shape { }", np.float32(0)),
         ("dtype: DT_FLOAT float_val: 7", np.float32(7)),
         ("dtype: DT_UINT8 tensor_shape { dim { size: 2 } } int_val: [300, -1]", np.uint8([44, 255])),
-        ("dtype: DT_QINT8 tensor_shape { dim { size: 1 } } int_val: -5", np.int8([-5])),
+        ("dtype: DT_QINT8 tensor_shape { dim { size: 1 } } int_val: -5", np.array([(-5,)], [("qint8", np.int8)])),
         ("dtype: DT_COMPLEX64 tensor_shape { dim { size: 1 } } scomplex_val: [1, 2]", np.complex64([1 + 2j])),
         (
             r"dtype: DT_STRING tensor_shape { dim { size: 2 } } tensor_content: '\001\002abb'",
