@@ -29,12 +29,15 @@ from serving.reload import Configuration
 from serving.tokens import TokenFile
 from serving.workers import Workers
 
-_UNLIMITED_MESSAGES = (
+_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     # With it a second server could take the same port without a word, and half of the requests.
     ("grpc.so_reuseport", 0),
 )
+
+# Health checks, those who watch, reflection: more than those that may wait, beside them.
+_OTHER_CALLS = 1000
 
 
 class GrpcApi:
@@ -65,7 +68,7 @@ class GrpcApi:
             metrics: Counts them.
             configuration: Takes other lists of models.
             num_threads: Calls that are answered at a time; more wait.
-            max_waiting: Calls that may wait; more are RESOURCE_EXHAUSTED, in grpcio's words, before we see them.
+            max_waiting: Calls that may wait; more are RESOURCE_EXHAUSTED.
             channel_arguments: Options of gRPC itself; they win over ours.
             health: What `grpc.health.v1.Health` tells; None: it is not registered.
             serialize_as_tensor_content: Whether Predict answers with `tensor_content`, not with typed fields.
@@ -77,7 +80,8 @@ class GrpcApi:
         self._metrics = metrics
         self._configuration = configuration
         self._max_calls = num_threads + max_waiting
-        self._options = [*_UNLIMITED_MESSAGES, *channel_arguments]
+        # Of two options of one name gRPC takes the first.
+        self._options = [*{**dict(_OPTIONS), **dict(channel_arguments)}.items()]
         self._health = health
         self._health_service: HealthService | None = None
         self._tokens = tokens
@@ -118,7 +122,7 @@ class GrpcApi:
     async def _open(self, addresses: Sequence[str]) -> list[int]:
         interceptors = [TokenCheck(self._tokens)] if self._tokens is not None else []
         server = grpc.aio.server(
-            interceptors=interceptors, options=self._options, maximum_concurrent_rpcs=self._max_calls
+            interceptors=interceptors, options=self._options, maximum_concurrent_rpcs=self._max_calls + _OTHER_CALLS
         )
         self._server = server
         for handler in self._handlers():
@@ -156,11 +160,12 @@ class GrpcApi:
             ),
             model_service.NAME: model_service.methods(self._inference, self._configuration, self._metrics),
         }
+        limit = call.CallLimit(self._max_calls)
         handlers = [
             grpc.method_handlers_generic_handler(
                 name,
                 {
-                    key: call.make_handler(method, self._workers, self._metrics, self._inference.request_log)
+                    key: call.make_handler(method, self._workers, self._metrics, self._inference.request_log, limit)
                     for key, method in methods.items()
                 },
             )

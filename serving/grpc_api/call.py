@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 
-from serving.errors import Internal, ServingError, ShuttingDown
+from serving.errors import Internal, ResourceExhausted, ServingError, ShuttingDown
 from serving.metrics import Metrics
 from serving.prediction_logs import LogKind
 from serving.request_log import RequestLog
@@ -46,7 +46,30 @@ class Method:
     log_kind: LogKind | None = None
 
 
-def make_handler(method: Method, workers: Workers, metrics: Metrics, request_log: RequestLog) -> Any:
+class CallLimit:
+    """How many calls may be answered or wait at a time; only the event loop's thread may use it.
+
+    gRPC has such a limit itself, but counts health checks in: a flood would make a server look dead, and those who
+    watch its health would take the place of requests.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._calls = 0
+
+    def enter(self) -> bool:
+        """Count a call in; false, and not counted, if there is no room."""
+        if self._calls >= self._most:
+            return False
+        self._calls += 1
+        return True
+
+    def leave(self) -> None:
+        """A call that was counted has ended."""
+        self._calls -= 1
+
+
+def make_handler(method: Method, workers: Workers, metrics: Metrics, request_log: RequestLog, limit: CallLimit) -> Any:
     """A gRPC handler that takes and gives raw bytes: we code tensors faster than the stock classes.
 
     Args:
@@ -54,9 +77,19 @@ def make_handler(method: Method, workers: Workers, metrics: Metrics, request_log
         workers: Where what takes time is answered.
         metrics: Where the call is counted.
         request_log: Where it may be logged.
+        limit: How many there may be.
     """
 
     async def handle(data: bytes, context: Any) -> bytes:
+        if not limit.enter():
+            report(context, ResourceExhausted("Concurrent RPC limit exceeded!"))  # in grpcio's words
+            return b""
+        try:
+            return await answer(data, context)
+        finally:
+            limit.leave()
+
+    async def answer(data: bytes, context: Any) -> bytes:
         started = time.perf_counter()
         code, model_name, response = Code.OK, "", b""
         try:

@@ -6,8 +6,11 @@ import threading
 import time
 
 import grpc
+import numpy as np
 import pytest
+import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import predict_pb2
 
 from serving.health import LEAVING, Health
 
@@ -100,3 +103,32 @@ def test_whoever_listens_too_late_is_told_at_once():
     health.on_leave(lambda: told.append("late"))
     assert told == ["early", "late"]
     assert health.readiness() == (False, [LEAVING])
+
+
+def test_a_flood_of_requests_or_of_watches_leaves_room_for_the_other(start_server, saved_models, tmp_path, tools):
+    tools.publish(saved_models.slow, tmp_path / "slow" / "1")
+    client = start_server(
+        models_dir=tmp_path,
+        grpc_max_threads=1,
+        max_waiting_requests=1,
+        num_cpus=1,
+        enable_grpc_healthcheck_service=True,
+    )
+    stub = health_pb2_grpc.HealthStub(client.channel)
+    watches = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=30) for _ in range(10)]
+    assert [next(watch).status for watch in watches] == [SERVING] * 10
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "slow"
+    request.inputs["steps"].CopyFrom(tf.make_tensor_proto(np.int64(10**9)))
+    flood = [client.prediction.Predict.future(request, timeout=1) for _ in range(5)]
+    tools.wait_for(lambda: sum(call.done() for call in flood) == 3)
+    assert check(client, "") == SERVING
+    outcomes = sorted((call.code().name, call.details()) for call in flood)
+    assert [code for code, _ in outcomes] == ["DEADLINE_EXCEEDED"] * 2 + ["RESOURCE_EXHAUSTED"] * 3
+    assert {sentence for _, sentence in outcomes[2:]} == {"Concurrent RPC limit exceeded!"}
+    for watch in watches:
+        watch.cancel()
+    # Nothing is counted for ever.
+    request.inputs["steps"].CopyFrom(tf.make_tensor_proto(np.int64(1)))
+    for _ in range(5):
+        assert client.prediction.Predict(request, timeout=20)

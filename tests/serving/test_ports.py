@@ -11,7 +11,7 @@ import grpc
 import pytest
 from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
-from serving import ports
+from serving import cli, ports
 from serving.config import ServerConfig
 from serving.errors import InvalidArgument
 
@@ -132,3 +132,36 @@ def test_something_has_to_be_listened_on():
     assert raised.value.message == (
         "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set."
     )
+
+
+def test_channel_arguments_reach_grpc_and_the_last_of_two_wins(start_server, tmp_path):
+    made = cli.make_config(
+        cli.make_parser().parse_args(
+            [
+                "--models_dir=/m",
+                "--grpc_channel_arguments=grpc.max_receive_message_length=5000,grpc.max_receive_message_length=100,a=b=c",
+            ]
+        )
+    )
+    assert made.grpc_channel_arguments == (("grpc.max_receive_message_length", 100), ("a", "b=c"))
+    client = start_server(models_dir=tmp_path, grpc_channel_arguments=made.grpc_channel_arguments)
+    outcomes = []
+    for size in (50, 500):
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = "x" * size
+        with pytest.raises(grpc.RpcError) as raised:
+            client.model.GetModelStatus(request)
+        outcomes.append(raised.value.code())
+    assert outcomes == [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.RESOURCE_EXHAUSTED]
+
+
+def test_an_old_connection_is_closed_when_channel_arguments_say_so(start_server, tmp_path, tools):
+    # What makes clients find new replicas.
+    client = start_server(
+        models_dir=tmp_path,
+        grpc_channel_arguments=(("grpc.max_connection_age_ms", 200), ("grpc.max_connection_age_grace_ms", 100)),
+    )
+    states = []
+    client.channel.subscribe(states.append, try_to_connect=True)
+    tools.wait_for(lambda: grpc.ChannelConnectivity.READY in states)
+    tools.wait_for(lambda: states[-1] is grpc.ChannelConnectivity.IDLE)
