@@ -117,25 +117,17 @@ class BatchQueue:
         tail = self._batches[-1].size if self._batches else 0
         check_size(size, self._config)
         self._check_room(size, tail)
-        sizes = [size]
-        if self._config.enable_large_batch_splitting:
-            sizes = batch_tensors.part_sizes(size, room=limit - tail, limit=limit)
-        tasks = []
+        tasks = cut(inputs, size, self._config, room=limit - tail, enqueued_at=enqueued_at, deadline=deadline)
         is_news = False
-        start = 0
-        for part_size in sizes:
-            part = inputs if len(sizes) == 1 else _rows(inputs, start, part_size)
-            start += part_size
-            task = Task(part, part_size, enqueued_at=enqueued_at, deadline=deadline)
+        for task in tasks:
             task.will_be_waited_for()
-            tasks.append(task)
-            if not self._batches or self._batches[-1].size + part_size > limit:
+            if not self._batches or self._batches[-1].size + task.size > limit:
                 self._batches.append(Batch(self._servable, self._output_names, self._config, [task]))
                 is_news = True
             else:
                 batch = self._batches[-1]
                 batch.tasks.append(task)
-                batch.size += part_size
+                batch.size += task.size
                 is_news = is_news or batch.size >= limit
         return tasks, is_news
 
@@ -175,6 +167,31 @@ def check_size(size: int, config: BatchingConfig) -> None:
     """
     if size > config.max_batch_size:
         raise InvalidArgument(f"Task size {size} is larger than maximum input batch size {config.max_batch_size}")
+
+
+def cut(
+    inputs: Inputs, size: int, config: BatchingConfig, *, room: int, enqueued_at: float, deadline: float | None
+) -> list[Task]:
+    """The tasks of a request: one, or several if it has more rows than an execution takes and may be split.
+
+    Args:
+        inputs: Of the request.
+        size: Its rows.
+        config: Whether and where to cut.
+        room: Rows that the batch has room for in which the first task will be.
+        enqueued_at: When the request came.
+        deadline: Until when it wants its answer.
+    """
+    sizes = [size]
+    if config.enable_large_batch_splitting:
+        sizes = batch_tensors.part_sizes(size, room=room, limit=config.execution_limit)
+    tasks = []
+    start = 0
+    for part_size in sizes:
+        part = inputs if len(sizes) == 1 else _rows(inputs, start, part_size)
+        tasks.append(Task(part, part_size, enqueued_at=enqueued_at, deadline=deadline))
+        start += part_size
+    return tasks
 
 
 def _rows(inputs: Inputs, start: int, size: int) -> Inputs:

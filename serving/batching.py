@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from serving import batch_tensors
-from serving.batch_queue import Batch, BatchQueue, Task, check_size
+from serving.batch_queue import Batch, BatchQueue, Task, check_size, cut
 from serving.config import BatchingConfig, read_batching_parameters_file
 from serving.errors import DeadlineExceeded, Internal, ResourceExhausted, ServingError, ShuttingDown
 from serving.metrics import Metrics
@@ -213,11 +213,18 @@ class BatchingRunner:
             self._metrics.input_batch_size.cell().add(size)
         now = time.monotonic()
         deadline = None if timeout_seconds is None else now + timeout_seconds
+        check_size(size, model.config)
         if at_once or self._takes_turn(size, model.config):
-            check_size(size, model.config)
-            task = Task(inputs, size, enqueued_at=now, deadline=deadline)
-            self._run_here(Batch(servable, tuple(outputs), model.config, [task]), is_turn=not at_once)
-            return task.result()
+            tasks = cut(
+                inputs, size, model.config, room=model.config.execution_limit, enqueued_at=now, deadline=deadline
+            )
+            try:
+                for task in tasks:
+                    self._run_batch(Batch(servable, tuple(outputs), model.config, [task]), at_once=at_once)
+            finally:
+                if not at_once:
+                    self._end_turn()
+            return _answer(tasks)
         key = (servable, _kind(inputs, model), tuple(outputs))
         with self._has_work:
             if self._stopping:
@@ -231,8 +238,7 @@ class BatchingRunner:
                 self._has_work.notify()
         for task in tasks:
             task.wait()
-        results = [task.result() for task in tasks]
-        return results[0] if len(results) == 1 else batch_tensors.join(results)
+        return _answer(tasks)
 
     def _takes_turn(self, size: int, config: BatchingConfig) -> bool:
         """Whether a request is computed right now, alone, in its own thread; then a turn is taken for it."""
@@ -249,13 +255,6 @@ class BatchingRunner:
                 return False
             self._num_running += 1
             return True
-
-    def _run_here(self, batch: Batch, *, is_turn: bool) -> None:
-        try:
-            self._run_batch(batch, at_once=not is_turn)
-        finally:
-            if is_turn:
-                self._end_turn()
 
     def _end_turn(self) -> None:
         with self._has_work:
@@ -332,6 +331,15 @@ class BatchingRunner:
             batch.tasks, batch_tensors.split(outputs, rows, [task.size for task in batch.tasks]), strict=True
         ):
             task.succeed(own)
+
+
+def _answer(tasks: Sequence[Task]) -> list[np.ndarray]:
+    """The outputs of a request, from all its tasks.
+
+    Raises: ServingError, of the first that failed.
+    """
+    results = [task.result() for task in tasks]
+    return results[0] if len(results) == 1 else batch_tensors.join(results)
 
 
 def _kind(inputs: Mapping[str, np.ndarray], model: _Model) -> tuple[object, ...]:
