@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serving import engine_choice
 from serving.batching_config import BatchingConfig
 from serving.errors import InvalidArgument
 from serving.request_log_config import RequestLogConfig
@@ -143,7 +144,10 @@ class ServerConfig:
     engine: str = "tensorflow"
     engine_tolerance: float = 1e-3
     prefer_tflite_model: bool = False
+    num_tflite_pools: int = 0
+    num_tflite_interpreters_per_pool: int = 1
     isolate_models: bool = False
+    model_memory_limit_mb: int = 0
     model_cache_dir: Path | None = None
     tensorflow_session_config_file: Path | None = None
     per_process_gpu_memory_fraction: float = 0.0
@@ -163,9 +167,24 @@ class ServerConfig:
             raise InvalidArgument(
                 "--rest_api_enable_tls is set without --ssl_config_file. REST takes its key and certificate from there."
             )
+        for name in ("port", "rest_api_port"):
+            port = getattr(self, name)
+            if port is not None and not 0 <= port <= 65535:
+                raise InvalidArgument(f"--{name} must be from 0 to 65535; was {port}.")
         if self.max_waiting_requests < 0:
             raise InvalidArgument(f"max_waiting_requests must be 0 or more; was {self.max_waiting_requests}")
         check_models(self.models)
+        may_change = self.models_dir is not None or self.model_config_file is not None
+        engine_choice.check(
+            self.engine,
+            models=None if may_change else [model.name for model in self.models],
+            tolerance=self.engine_tolerance,
+            is_isolated=self.isolate_models,
+            memory_limit_mb=self.model_memory_limit_mb,
+        )
+        engine_choice.check_session(
+            gpu_memory_fraction=self.per_process_gpu_memory_fraction, mixed_precision=self.mixed_precision
+        )
 
 
 def check_models(models: tuple[ModelConfig, ...]) -> None:

@@ -44,10 +44,21 @@ class SocketTaken(PortTaken):
         )
 
 
+class HostUnknown(PortTaken):
+    """This machine has no such address."""
+
+    def __init__(self, host: str, reason: str) -> None:
+        ServingError.__init__(
+            self,
+            f"--host={host} is no address of this machine ({reason}). Choose one that it has, 127.0.0.1 for programs "
+            "of this machine only, or 0.0.0.0 for all.",
+        )
+
+
 def check_free(config: ServerConfig) -> None:
     """Refuse a configuration whose ports are in use. Port 0 is always free.
 
-    Raises: PortTaken.
+    Raises: PortTaken, or a child of it.
     """
     if config.grpc_socket_path:
         _check_socket(config.grpc_socket_path)
@@ -123,11 +134,17 @@ def _check(host: str, port: int | None, what: str, flag: str) -> None:
         return
     if host in _WILDCARDS:
         host = "::" if _is_dual_stack() else "0.0.0.0"
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+    try:
+        [(family, *_), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise HostUnknown(host, error.strerror or str(error)) from error
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         # A connection that ended a minute ago is no reason to refuse.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise HostUnknown(host, error.strerror) from error
             reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
             raise PortTaken(what, port, flag, reason) from error

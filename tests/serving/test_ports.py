@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
 import urllib.request
@@ -165,3 +166,30 @@ def test_an_old_connection_is_closed_when_channel_arguments_say_so(start_server,
     client.channel.subscribe(states.append, try_to_connect=True)
     tools.wait_for(lambda: grpc.ChannelConnectivity.READY in states)
     tools.wait_for(lambda: states[-1] is grpc.ChannelConnectivity.IDLE)
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"), [("192.0.2.1", "Cannot assign requested address"), ("no.such.host.invalid", ".+")]
+)
+def test_an_address_that_is_not_ours_is_told(host, reason):
+    with pytest.raises(ports.PortTaken) as raised:
+        ports.check_free(ServerConfig(host=host, port=8500))
+    assert re.fullmatch(
+        rf"--host={re.escape(host)} is no address of this machine \({reason}\)\. Choose one that it has, 127\.0\.0\.1 for "
+        r"programs of this machine only, or 0\.0\.0\.0 for all\.",
+        raised.value.message,
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        ("--port=70000", "--port must be from 0 to 65535; was 70000."),
+        ("--port=-1", "--port must be from 0 to 65535; was -1."),
+        ("--rest_api_port=65536", "--rest_api_port must be from 0 to 65535; was 65536."),
+    ],
+)
+def test_what_is_no_port_is_told(argument, sentence):
+    with pytest.raises(InvalidArgument) as raised:
+        cli.make_config(cli.make_parser().parse_args(["--models_dir=/m", argument]))
+    assert raised.value.message == sentence
