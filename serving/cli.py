@@ -149,7 +149,10 @@ def make_config(arguments: argparse.Namespace) -> ServerConfig:
                 "engine",
                 "engine_tolerance",
                 "prefer_tflite_model",
+                "num_tflite_pools",
+                "num_tflite_interpreters_per_pool",
                 "isolate_models",
+                "model_memory_limit_mb",
                 "per_process_gpu_memory_fraction",
                 "xla_cpu_compilation_enabled",
                 "xla_gpu_compilation_enabled",
@@ -259,7 +262,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from serving.reload import StartupCancelled
     from serving.server import Server
 
-    server = Server(config)
+    try:
+        server = Server(config)
+    except ServingError as error:
+        return _not_started(error)
     try:
         server.start(should_stop=lambda: stop_signal.is_received)
     except StartupCancelled:

@@ -106,10 +106,18 @@ FLAGS = (
         "engine_tolerance", 0.001, "how far another engine may be from TensorFlow on the warm-up requests", is_ours=True
     ),
     Flag("prefer_tflite_model", False, "serve model.tflite of a version instead of its SavedModel, where it is there"),
+    Flag("num_tflite_pools", 0, "pools of TensorFlow Lite interpreters for each model (default: one a core)"),
+    Flag("num_tflite_interpreters_per_pool", 1, "interpreters in a pool: requests that one model computes at a time"),
     Flag(
         "isolate_models",
         False,
         "a process for each model: its memory comes back, its crash bothers nobody",
+        is_ours=True,
+    ),
+    Flag(
+        "model_memory_limit_mb",
+        0,
+        "most memory of each process of --isolate_models; one that takes more is ended and started again",
         is_ours=True,
     ),
     Flag("model_cache_dir", "", "where models of object storage (s3://…, gs://…) are copied to", is_ours=True),
@@ -136,8 +144,6 @@ FLAGS = (
 # Accepted so that an existing command line works unchanged; a warning names those that are given.
 FLAGS_WITHOUT_EFFECT = (
     "flush_filesystem_caches",
-    "num_tflite_interpreters_per_pool",
-    "num_tflite_pools",
     "platform_config_file",
     "remove_unused_fields_from_bundle_metagraph",
     "skip_initialize_tpu",

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from serving import load_metrics, ports, warmup
-from serving.batching import BatchingRunner, DirectRunner, Runner
+from serving.batching import BatchingRunner
 from serving.config import ServerConfig
 from serving.cpu_count import available_cpus
+from serving.engines import Engines
 from serving.errors import InvalidArgument
 from serving.grpc_api.app import GrpcApi
 from serving.health import Health
@@ -23,6 +24,7 @@ from serving.object_storage import ObjectStorage
 from serving.reload import ConfigFilePoller, Configuration
 from serving.request_log import RequestLog
 from serving.rest_api.app import RestApi
+from serving.runners import DirectRunner, Runner
 from serving.servable import Engine, Servable
 from serving.source import FileSystemSource
 from serving.tokens import TokenFile, warn_of_clear_text
@@ -40,14 +42,14 @@ class Server:
         """
         Args:
             config: What to serve, where and how.
-            engine: What loads models; by default TensorFlow sessions.
+            engine: What loads every model; by default what the configuration says.
         """
         self.config = config
         self.grpc_port: int | None = None
         self.rest_port: int | None = None
         self._is_open = False
         num_cpus = config.num_cpus or available_cpus()
-        self._engine = engine or _make_engine(config, num_cpus)
+        self._engines = Engines(config, num_cpus=num_cpus, every=engine)
         self._metrics = Metrics()
         self._runner = _make_runner(config, num_cpus, self._metrics)
         self._storage = ObjectStorage(config.model_cache_dir)
@@ -209,7 +211,7 @@ class Server:
 
     def _load(self, id: ServableId, path: Path) -> Servable:
         self._storage.fetch(path)
-        servable = load_metrics.count_load(self._metrics, path, self._engine.load)
+        servable = load_metrics.count_load(self._metrics, path, self._engines.of(id.name).load)
         try:
             load_metrics.publish_mlmd(self._metrics, id, path)
             self._runner.prepare(servable, path)
@@ -225,7 +227,7 @@ class Server:
         count = load_metrics.count_warm_up(
             self._metrics,
             path,
-            lambda: warmup.replay(self.inference, id, servable, path, iterations=iterations),
+            lambda: warmup.replay(self.inference.execution, id, servable, path, iterations=iterations),
         )
         if count:
             _log.info("Replayed %d warm-up records of {name: %s version: %d}", count, id.name, id.version)
@@ -236,17 +238,6 @@ def _config_file_poller(config: ServerConfig, configuration: Configuration) -> C
         return None
     return ConfigFilePoller(
         config.model_config_file, configuration, poll_wait_seconds=config.model_config_file_poll_wait_seconds
-    )
-
-
-def _make_engine(config: ServerConfig, num_cpus: int) -> Engine:
-    # TensorFlow takes seconds to import, and a server with another engine does not need it.
-    from serving.session_engine import SessionEngine
-
-    return SessionEngine(
-        tags=config.saved_model_tags,
-        intra_op_threads=config.tensorflow_intra_op_parallelism or num_cpus,
-        inter_op_threads=config.tensorflow_inter_op_parallelism or num_cpus,
     )
 
 

@@ -242,9 +242,7 @@ def _thin_call(session: Any, binding: Any) -> Call:
             arrays = [array.view(quantized.get(name, array.dtype)) for name, array in zip(outputs, arrays, strict=True)]
         return arrays
 
-    def compute(
-        inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout_ms: int, at_once: bool
-    ) -> list[Any]:
+    def compute(inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout_ms: int, at_once: bool) -> list[Any]:
         feeds = {endpoint(name): value for name, value in inputs.items()}
         fetches = [endpoint(name) for name in outputs]
         if at_once:

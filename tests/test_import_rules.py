@@ -104,7 +104,8 @@ ALLOWED = {
     | {"serving.config", "serving.metrics", "serving.prediction_logs", "serving.request_log_config"},
     "serving.request_log_config": SERVING_LEAVES,
     "serving.batching": SERVING_LEAVES
-    | {"serving.batch_queue", "serving.batch_tensors", "serving.config", "serving.metrics", "serving.servable"},
+    | {"serving.batch_queue", "serving.batch_tensors", "serving.config", "serving.metrics"}
+    | {"serving.runners", "serving.servable"},
     "serving.batching_config": SERVING_LEAVES,
     "serving.cli": SERVING_LEAVES
     | {
@@ -121,7 +122,7 @@ ALLOWED = {
     },
     "serving.client": SERVING_LEAVES | {"serving.proto_tensors", "serving.wire_format"},
     "serving.config": SERVING_LEAVES
-    | {"serving.batching_config", "serving.config_protos", "serving.request_log_config"},
+    | {"serving.batching_config", "serving.config_protos", "serving.engine_choice", "serving.request_log_config"},
     "serving.config_protos": set(),
     "serving.cpu_count": set(),
     "serving.flags": set(),
@@ -133,17 +134,24 @@ ALLOWED = {
     "serving.regression": SERVING_LEAVES | {"serving.proto_tensors"},
     "serving.multi_inference": SERVING_LEAVES | {"serving.classification", "serving.regression"},
     "serving.prediction": SERVING_LEAVES | {"serving.classification", "serving.regression"},
-    "serving.inference": SERVING_LEAVES
+    "serving.execution": SERVING_LEAVES
     | {
-        "serving.batching",
         "serving.classification",
-        "serving.labels",
-        "serving.manager",
         "serving.metrics",
         "serving.multi_inference",
         "serving.prediction",
         "serving.regression",
+        "serving.runners",
+        "serving.servable",
+    },
+    "serving.inference": SERVING_LEAVES
+    | {
+        "serving.execution",
+        "serving.labels",
+        "serving.manager",
+        "serving.metrics",
         "serving.request_log",
+        "serving.runners",
         "serving.servable",
     },
     "serving.json_examples": SERVING_LEAVES
@@ -173,12 +181,14 @@ ALLOWED = {
     | {"serving.inference", "serving.json_tensors", "serving.metrics", "serving.proto_messages", "serving.workers"}
     | {"serving.json_outputs"}
     | {"serving.json_examples"},
+    "serving.runners": SERVING_LEAVES | {"serving.servable"},
     "serving.servable": SERVING_LEAVES,
     "serving.server": SERVING_LEAVES
     | {
         "serving.batching",
         "serving.config",
         "serving.cpu_count",
+        "serving.engines",
         "serving.grpc_api",
         "serving.health",
         "serving.inference",
@@ -191,20 +201,50 @@ ALLOWED = {
         "serving.reload",
         "serving.request_log",
         "serving.rest_api",
+        "serving.runners",
         "serving.servable",
-        "serving.session_engine",
         "serving.source",
         "serving.tokens",
         "serving.warmup",
     },
     "serving.pace": set(),
-    "serving.session_engine": SERVING_LEAVES | {"serving.pace", "serving.proto_tensors"},
+    "serving.engine_choice": SERVING_LEAVES,
+    "serving.engine_comparison": SERVING_LEAVES | {"serving.proto_messages", "serving.warmup"},
+    "serving.engines": SERVING_LEAVES
+    | {
+        "serving.config",
+        "serving.engine_choice",
+        "serving.isolated_servable",
+        "serving.openvino_engine",
+        "serving.servable",
+        "serving.session_config",
+        "serving.session_engine",
+        "serving.tflite_engine",
+    },
+    "serving.graph_split": set(),
+    "serving.isolated_process": SERVING_LEAVES
+    | {
+        "serving.engines",
+        "serving.isolated_servable",
+        "serving.quiet_start",
+        "serving.servable",
+        "serving.tensor_frames",
+    },
+    "serving.isolated_servable": SERVING_LEAVES | {"serving.signatures", "serving.tensor_frames"},
+    "serving.openvino_engine": SERVING_LEAVES
+    | {"serving.engine_comparison", "serving.graph_split", "serving.openvino_network", "serving.session_engine"},
+    "serving.openvino_network": SERVING_LEAVES | {"serving.graph_split"},
+    "serving.session_config": SERVING_LEAVES | {"serving.engine_choice"},
+    "serving.session_engine": SERVING_LEAVES | {"serving.pace", "serving.signatures"},
+    "serving.signatures": SERVING_LEAVES | {"serving.proto_tensors"},
+    "serving.tensor_frames": {"serving.proto_tensors"},
+    "serving.tflite_engine": SERVING_LEAVES | {"serving.servable", "serving.signatures"},
     "serving.source": SERVING_LEAVES | {"serving.config"},
     "serving.health": {"serving.inference"},
     "serving.tokens": SERVING_LEAVES | {"serving.config", "serving.ports"},
     "serving.tls": SERVING_LEAVES | {"serving.config", "serving.config_protos"},
     "serving.version_policy": set(),
-    "serving.warmup": SERVING_LEAVES | {"serving.inference", "serving.proto_messages", "serving.servable"},
+    "serving.warmup": SERVING_LEAVES | {"serving.execution", "serving.proto_messages", "serving.servable"},
     "serving.wire_format": set(),
     "serving.workers": SERVING_LEAVES | {"serving.inference"},
 }
