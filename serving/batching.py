@@ -1,4 +1,4 @@
-"""How a request reaches the engine: merged with others of its kind, or alone with few others beside it."""
+"""Requests merged with others of their kind, as TF Serving's BatchingSession does."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from serving import batch_tensors
 from serving.batch_queue import Batch, BatchQueue, Task, check_size, cut
 from serving.config import BatchingConfig, read_batching_parameters_file
-from serving.errors import DeadlineExceeded, Internal, ResourceExhausted, ServingError, ShuttingDown
+from serving.errors import Internal, ResourceExhausted, ServingError, ShuttingDown
 from serving.metrics import Metrics
+from serving.runners import DirectRunner
 from serving.servable import Servable
 from serving.status import Code
 
@@ -25,79 +25,6 @@ PER_MODEL_FILE = "batching_params.pbtxt"
 
 # What the runtime says of a value that it cannot compute with, such as a picture that is none.
 _CODES_OF_A_WRONG_INPUT = frozenset({Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE, Code.DATA_LOSS})
-
-
-class Runner(Protocol):
-    """Runs a servable on behalf of one request and blocks until the answer is there."""
-
-    def prepare(self, servable: Servable, directory: Path) -> None:
-        """Learn of a version that is being loaded from a directory, before it is asked anything.
-
-        Raises: ServingError, if it cannot be run as configured; then the load fails.
-        """
-
-    def runs_at_once(self, servable: Servable) -> bool:
-        """Whether `at_once` may be asked for: nothing is to be waited for on purpose."""
-
-    def run(
-        self,
-        servable: Servable,
-        inputs: Mapping[str, np.ndarray],
-        outputs: Sequence[str],
-        *,
-        timeout_seconds: float | None = None,
-        at_once: bool = False,
-    ) -> list[np.ndarray]:
-        """As `Servable.run`; waiting for a turn counts against the timeout, and with `at_once` there is no waiting."""
-
-    def stop(self) -> None:
-        """End its threads. Nothing is submitted any more."""
-
-
-class DirectRunner:
-    """Runs each request by itself, at most `max_concurrent` at a time.
-
-    More computations than cores only take each other's caches; the rest wait for their turn.
-    """
-
-    def __init__(self, max_concurrent: int) -> None:
-        """
-        Args:
-            max_concurrent: Computations at a time, over all models.
-        """
-        self._turns = threading.BoundedSemaphore(max_concurrent)
-
-    def prepare(self, servable: Servable, directory: Path) -> None:
-        """Nothing to learn."""
-
-    def runs_at_once(self, servable: Servable) -> bool:
-        """Always: only other requests are waited for."""
-        return True
-
-    def run(
-        self,
-        servable: Servable,
-        inputs: Mapping[str, np.ndarray],
-        outputs: Sequence[str],
-        *,
-        timeout_seconds: float | None = None,
-        at_once: bool = False,
-    ) -> list[np.ndarray]:
-        """As `Servable.run`; waiting for a turn counts against the timeout, and with `at_once` there is no waiting."""
-        if at_once:
-            return servable.run(inputs, outputs, timeout_seconds=timeout_seconds, at_once=True)
-        started = time.monotonic()
-        if not self._turns.acquire(timeout=timeout_seconds):
-            raise DeadlineExceeded("Timed out waiting for notification")
-        try:
-            if timeout_seconds is not None:
-                timeout_seconds -= time.monotonic() - started
-            return servable.run(inputs, outputs, timeout_seconds=timeout_seconds)
-        finally:
-            self._turns.release()
-
-    def stop(self) -> None:
-        """Nothing to end."""
 
 
 @dataclass(frozen=True)

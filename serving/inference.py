@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import numpy as np
-
-from serving import classification, multi_inference, prediction, regression
-from serving.batching import Runner
-from serving.errors import (
-    FailedPrecondition,
-    InvalidArgument,
-    NotFound,
-    ServingError,
-    ShuttingDown,
-)
+from serving.errors import InvalidArgument, NotFound, ServingError, ShuttingDown
+from serving.execution import Execution, ReadExamples
 from serving.labels import LabelMap
 from serving.manager import Manager
 from serving.messages import (
-    DEFAULT_SIGNATURE,
     Classification,
     InferenceTask,
     ModelMetadata,
@@ -30,14 +19,12 @@ from serving.messages import (
     PredictRequest,
     Regression,
     ServableId,
-    Signature,
     VersionStatus,
 )
 from serving.metrics import Metrics
 from serving.request_log import RequestLog
+from serving.runners import Runner
 from serving.servable import Servable
-
-ReadExamples = Callable[[], Sequence[bytes]]
 
 
 class Inference:
@@ -66,11 +53,11 @@ class Inference:
         """
         self._manager = manager
         self._runner = runner
-        self._metrics = metrics or Metrics()
+        metrics = metrics or Metrics()
+        self.execution = Execution(runner, metrics, check_method_names=check_method_names)
         self._labels = labels or LabelMap()
         self._model_readiness = model_readiness
-        self._check_method_names = check_method_names
-        self.request_log = request_log or RequestLog(self._metrics)
+        self.request_log = request_log or RequestLog(metrics)
         self._in_flight = 0
         self._idle = threading.Condition()
         self._thread = threading.local()  # whose `is_admitted` tells of the request that the thread answers
@@ -154,31 +141,7 @@ class Inference:
         Raises: ServingError.
         """
         with self.borrow(request.model) as (id, servable):
-            return self.predict_with(id, servable, request, timeout_seconds=timeout_seconds, at_once=at_once)
-
-    def predict_with(
-        self,
-        id: ServableId,
-        servable: Servable,
-        request: PredictRequest,
-        *,
-        timeout_seconds: float | None = None,
-        at_once: bool = False,
-    ) -> Prediction:
-        """As `predict`, with a version that is already borrowed."""
-        signature_name = request.model.signature_name or DEFAULT_SIGNATURE
-        signature = servable.signatures.get(signature_name)
-        if signature is None:
-            raise FailedPrecondition(f'Serving signature key "{signature_name}" not found.')
-        if self._check_method_names:
-            prediction.check_method(signature)
-        feeds = prediction.feeds(signature, request.inputs)
-        aliases = prediction.wanted_outputs(signature, request.output_filter)
-        names = [signature.outputs[alias].name for alias in aliases]
-        arrays = self._run(id, servable, feeds, names, timeout_seconds, api="Predict", at_once=at_once)
-        if len(arrays) != len(names):
-            raise ServingError("Predict internal error")
-        return Prediction(id, signature_name, dict(zip(aliases, arrays, strict=True)))
+            return self.execution.predict(id, servable, request, timeout_seconds=timeout_seconds, at_once=at_once)
 
     def classify(
         self, spec: ModelSpec, read_examples: ReadExamples, *, timeout_seconds: float | None = None
@@ -192,30 +155,7 @@ class Inference:
         Raises: ServingError.
         """
         with self.borrow(spec) as (id, servable):
-            return self.classify_with(id, servable, spec, read_examples, timeout_seconds=timeout_seconds)
-
-    def classify_with(
-        self,
-        id: ServableId,
-        servable: Servable,
-        spec: ModelSpec,
-        read_examples: ReadExamples,
-        *,
-        timeout_seconds: float | None = None,
-    ) -> Classification:
-        """As `classify`, with a version that is already borrowed."""
-        name, signature = _signature_for_examples(servable, spec)
-        if self._check_method_names:
-            classification.check_method(signature)
-        input_name, output_names = classification.tensors(signature)
-        examples = read_examples()
-        feeds = {input_name: _batch(examples)}
-        arrays = self._run(id, servable, feeds, [*output_names.values()], timeout_seconds, api="Classify")
-        if len(arrays) != len(output_names):
-            raise InvalidArgument(f"Expected {len(output_names)} output tensor(s).  Got: {len(arrays)}")
-        outputs = dict(zip(output_names, arrays, strict=True))
-        classification.check_outputs(outputs, len(examples))
-        return Classification(id, name, outputs.get("classes"), outputs.get("scores"))
+            return self.execution.classify(id, servable, spec, read_examples, timeout_seconds=timeout_seconds)
 
     def regress(
         self, spec: ModelSpec, read_examples: ReadExamples, *, timeout_seconds: float | None = None
@@ -229,28 +169,7 @@ class Inference:
         Raises: ServingError.
         """
         with self.borrow(spec) as (id, servable):
-            return self.regress_with(id, servable, spec, read_examples, timeout_seconds=timeout_seconds)
-
-    def regress_with(
-        self,
-        id: ServableId,
-        servable: Servable,
-        spec: ModelSpec,
-        read_examples: ReadExamples,
-        *,
-        timeout_seconds: float | None = None,
-    ) -> Regression:
-        """As `regress`, with a version that is already borrowed."""
-        name, signature = _signature_for_examples(servable, spec)
-        if self._check_method_names:
-            regression.check_method(signature)
-        input_name, output_names = regression.tensors(signature)
-        examples = read_examples()
-        feeds = {input_name: _batch(examples)}
-        arrays = self._run(id, servable, feeds, [*output_names.values()], timeout_seconds, api="Regress")
-        if len(arrays) != len(output_names):
-            raise InvalidArgument("Expected output_tensors and output_tensor_names to have the same size.")
-        return Regression(id, name, regression.values(arrays[0], len(examples)))
+            return self.execution.regress(id, servable, spec, read_examples, timeout_seconds=timeout_seconds)
 
     def multi_infer(
         self, tasks: Sequence[InferenceTask], read_examples: ReadExamples, *, timeout_seconds: float | None = None
@@ -266,29 +185,7 @@ class Inference:
         """
         # Without tasks nothing says which model; that is reported as a spec without a name.
         with self.borrow(tasks[0].model if tasks else ModelSpec("")) as (id, servable):
-            return self.multi_infer_with(id, servable, tasks, read_examples, timeout_seconds=timeout_seconds)
-
-    def multi_infer_with(
-        self,
-        id: ServableId,
-        servable: Servable,
-        tasks: Sequence[InferenceTask],
-        read_examples: ReadExamples,
-        *,
-        timeout_seconds: float | None = None,
-    ) -> list[Classification | Regression]:
-        """As `multi_infer`, with a version that is already borrowed."""
-        planned = multi_inference.plan(tasks, servable.signatures, are_methods_checked=self._check_method_names)
-        examples = read_examples()
-        batch = _batch(examples)
-        feeds = {task.input_name: batch for task in planned}
-        names = sorted({name for task in planned for name in task.output_names.values()})
-        arrays = self._run(id, servable, feeds, names, timeout_seconds)
-        self._metrics.record_examples(id.name, len(examples))
-        if len(arrays) != len(names):
-            raise InvalidArgument(f"Expected {len(names)} output tensor(s).  Got: {len(arrays)}")
-        by_name = dict(zip(names, arrays, strict=True))
-        return [task.result(id, by_name, len(examples)) for task in planned]
+            return self.execution.multi_infer(id, servable, tasks, read_examples, timeout_seconds=timeout_seconds)
 
     def metadata(self, spec: ModelSpec) -> ModelMetadata:
         """The signatures of the version that a spec asks for.
@@ -319,10 +216,6 @@ class Inference:
         """As `status`, of every model that was ever seen, by name in alphabetical order."""
         return self._manager.statuses()
 
-    def all_statuses(self) -> dict[str, list[VersionStatus]]:
-        """As `status`, of every model that was ever seen, by name in alphabetical order."""
-        return self._manager.statuses()
-
     def labels_of(self, name: str) -> Mapping[str, int]:
         """The versions that a model's labels stand for."""
         return self._labels.of(name)
@@ -332,24 +225,6 @@ class Inference:
         if self._draining:
             return False, [ShuttingDown().message]
         return self._model_readiness()
-
-    def _run(
-        self,
-        id: ServableId,
-        servable: Servable,
-        feeds: Mapping[str, np.ndarray],
-        names: Sequence[str],
-        timeout_seconds: float | None,
-        *,
-        api: str = "",
-        at_once: bool = False,
-    ) -> list[np.ndarray]:
-        """Compute; timed under the name `api`, unless it has none, as TF Serving's MultiInference."""
-        started = time.perf_counter()
-        arrays = self._runner.run(servable, feeds, names, timeout_seconds=timeout_seconds, at_once=at_once)
-        if api:
-            self._metrics.record_runtime(id.name, api, time.perf_counter() - started)
-        return arrays
 
 
 class Admission:
@@ -372,18 +247,3 @@ class Admission:
         """The request has ended; called once."""
         if self._is_admitted:
             self._inference._leave()
-
-
-def _signature_for_examples(servable: Servable, spec: ModelSpec) -> tuple[str, Signature]:
-    name = spec.signature_name or DEFAULT_SIGNATURE
-    signature = servable.signatures.get(name)
-    if signature is None:
-        raise InvalidArgument(f"No signature was found with the name: {name}")
-    return name, signature
-
-
-def _batch(examples: Sequence[bytes]) -> np.ndarray:
-    """Serialized examples as one vector of strings."""
-    batch = np.empty(len(examples), object)
-    batch[:] = examples
-    return batch

@@ -8,9 +8,10 @@ import time
 import numpy as np
 import pytest
 
-from serving.batching import BatchingRunner, DirectRunner
+from serving.batching import BatchingRunner
 from serving.config import BatchingConfig
 from serving.errors import InvalidArgument, ResourceExhausted, ServingError
+from serving.runners import DirectRunner
 from serving.status import Code
 
 
