@@ -175,8 +175,8 @@ def test_an_address_that_is_not_ours_is_told(host, reason):
     with pytest.raises(ports.PortTaken) as raised:
         ports.check_free(ServerConfig(host=host, port=8500))
     assert re.fullmatch(
-        rf"--host={re.escape(host)} is no address of this machine \({reason}\)\. Choose one that it has, 127\.0\.0\.1 for "
-        r"programs of this machine only, or 0\.0\.0\.0 for all\.",
+        rf"--host={re.escape(host)} is no address of this machine \({reason}\)\. Choose one that it has, 127\.0\.0\.1 "
+        r"for programs of this machine only, or 0\.0\.0\.0 for all\.",
         raised.value.message,
     )
 
