@@ -13,7 +13,7 @@ from typing import Any
 
 from serving import proto_messages
 from serving.errors import DataLoss, InvalidArgument, Unimplemented
-from serving.inference import Inference
+from serving.execution import Execution
 from serving.messages import ServableId
 from serving.servable import Servable
 
@@ -24,11 +24,11 @@ _SHOWN_BYTES = 1024
 _NEVER_REPLAYED = ("session_run_log", "predict_streamed_log")
 
 
-def replay(inference: Inference, id: ServableId, servable: Servable, path: Path, *, iterations: int = 1) -> int:
+def replay(execution: Execution, id: ServableId, servable: Servable, path: Path, *, iterations: int = 1) -> int:
     """Run the warm-up requests of the SavedModel in `path`.
 
     Args:
-        inference: Runs them, as it runs any request.
+        execution: Runs them, as it runs any request.
         id: The version being loaded, not yet available.
         servable: What it was loaded into.
         path: Its directory.
@@ -49,7 +49,7 @@ def replay(inference: Inference, id: ServableId, servable: Servable, path: Path,
             shown = record[:_SHOWN_BYTES].decode("latin-1")
             raise InvalidArgument(f"Failed to parse warmup record: {shown} from {warmup_path}") from error
         for _ in range(max(1, iterations)):
-            _run(inference, id, servable, log)
+            _run(execution, id, servable, log)
         # As upstream, which finds that there is one too many once it has run.
         if count > MAX_WARMUP_RECORDS:
             raise InvalidArgument(
@@ -68,7 +68,7 @@ def _records(path: Path) -> Iterator[bytes]:
         raise DataLoss(f"{error.message}. Please verify your warmup data is in TFRecord format.") from error
 
 
-def _run(inference: Inference, id: ServableId, servable: Servable, log: Any) -> None:
+def _run(execution: Execution, id: ServableId, servable: Servable, log: Any) -> None:
     kind = log.WhichOneof("log_type")
     if kind in _NEVER_REPLAYED:
         raise Unimplemented(f"Unsupported log_type for warmup: {log.DESCRIPTOR.fields_by_name[kind].number}")
@@ -77,12 +77,12 @@ def _run(inference: Inference, id: ServableId, servable: Servable, log: Any) -> 
     request = getattr(log, kind).request
     if kind == "multi_inference_log":
         tasks = proto_messages.inference_tasks(request)
-        inference.multi_infer_with(id, servable, tasks, lambda: proto_messages.serialized_examples(request))
+        execution.multi_infer(id, servable, tasks, lambda: proto_messages.serialized_examples(request))
         return
     spec = proto_messages.read_model_spec(request.model_spec)
     if kind == "predict_log":
-        inference.predict_with(id, servable, proto_messages.predict_request(request, log.ByteSize(), model=spec))
+        execution.predict(id, servable, proto_messages.predict_request(request, log.ByteSize(), model=spec))
     elif kind == "classify_log":
-        inference.classify_with(id, servable, spec, lambda: proto_messages.serialized_examples(request))
+        execution.classify(id, servable, spec, lambda: proto_messages.serialized_examples(request))
     elif kind == "regress_log":
-        inference.regress_with(id, servable, spec, lambda: proto_messages.serialized_examples(request))
+        execution.regress(id, servable, spec, lambda: proto_messages.serialized_examples(request))

@@ -60,7 +60,7 @@ def _predict(
             raise InvalidArgument(f'Serving signature name: "{name}" not found in signature def')
         inputs = json_tensors.decode_inputs(request, signature.inputs)
         predict_request = PredictRequest(spec, inputs)
-        prediction = inference.predict_with(
+        prediction = inference.execution.predict(
             id, servable, predict_request, timeout_seconds=timeout_seconds, at_once=at_once
         )
     logged.log_prediction(inference, predict_request, prediction)

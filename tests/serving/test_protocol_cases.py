@@ -22,8 +22,9 @@ from tensorflow_serving.apis import (
 )
 
 from serving.errors import DeadlineExceeded, ServingError
-from serving.inference import Inference
+from serving.execution import Execution
 from serving.messages import InferenceTask, ModelSpec, PredictRequest, ServableId, Signature, TensorSpec
+from serving.metrics import Metrics
 from serving.status import HTTP_STATUS, Code
 
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
@@ -685,7 +686,7 @@ class Direct:
 
 
 def test_a_runtime_that_gives_too_few_tensors():
-    inference, id, servable = Inference(None, Direct()), ServableId("m", 1), ForgetfulServable()
+    execution, id, servable = Execution(Direct(), Metrics()), ServableId("m", 1), ForgetfulServable()
 
     def sentence(ask, *arguments):
         with pytest.raises(ServingError) as raised:
@@ -695,21 +696,21 @@ def test_a_runtime_that_gives_too_few_tensors():
     def read():
         return [b""]
 
-    assert sentence(inference.classify_with, ModelSpec("m", signature_name="classify"), read) == (
+    assert sentence(execution.classify, ModelSpec("m", signature_name="classify"), read) == (
         Code.INVALID_ARGUMENT,
         "Expected 2 output tensor(s).  Got: 1",
     )
-    assert sentence(inference.regress_with, ModelSpec("m", signature_name="regress"), read) == (
+    assert sentence(execution.regress, ModelSpec("m", signature_name="regress"), read) == (
         Code.INVALID_ARGUMENT,
         "Expected output_tensors and output_tensor_names to have the same size.",
     )
     task = InferenceTask(ModelSpec("m", signature_name="regress"), REGRESS)
-    assert sentence(inference.multi_infer_with, [task], read) == (
+    assert sentence(execution.multi_infer, [task], read) == (
         Code.INVALID_ARGUMENT,
         "Expected 1 output tensor(s).  Got: 0",
     )
     request = PredictRequest(ModelSpec("m", signature_name="regress"), {"inputs": np.array([b""], object)})
-    assert sentence(inference.predict_with, request) == (Code.UNKNOWN, "Predict internal error")
+    assert sentence(execution.predict, request) == (Code.UNKNOWN, "Predict internal error")
 
 
 def test_a_deadline_that_has_passed_ends_every_call(protocol_client):
