@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from serving import classification, multi_inference, prediction, regression
+from serving import classification, multi_inference, prediction, regression, trace_stages
 from serving.errors import FailedPrecondition, InvalidArgument, ServingError
 from serving.messages import (
     DEFAULT_SIGNATURE,
@@ -66,7 +66,8 @@ class Execution:
             raise FailedPrecondition(f'Serving signature key "{signature_name}" not found.')
         if self._check_method_names:
             prediction.check_method(signature)
-        feeds = prediction.feeds(signature, request.inputs)
+        with trace_stages.stage("decode"):
+            feeds = prediction.feeds(signature, request.inputs)
         aliases = prediction.wanted_outputs(signature, request.output_filter)
         names = [signature.outputs[alias].name for alias in aliases]
         arrays = self._run(id, servable, feeds, names, timeout_seconds, api="Predict", at_once=at_once)
@@ -162,7 +163,8 @@ class Execution:
     ) -> list[np.ndarray]:
         """Compute; timed under the name `api`, unless it has none, as TF Serving's MultiInference."""
         started = time.perf_counter()
-        arrays = self._runner.run(servable, feeds, names, timeout_seconds=timeout_seconds, at_once=at_once)
+        with trace_stages.stage("compute"):
+            arrays = self._runner.run(servable, feeds, names, timeout_seconds=timeout_seconds, at_once=at_once)
         if api:
             self._metrics.record_runtime(id.name, api, time.perf_counter() - started)
         return arrays

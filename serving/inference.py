@@ -6,11 +6,13 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from serving import trace_stages
 from serving.errors import InvalidArgument, NotFound, ServingError, ShuttingDown
 from serving.execution import Execution, ReadExamples
 from serving.labels import LabelMap
 from serving.manager import Manager
 from serving.messages import (
+    DEFAULT_SIGNATURE,
     Classification,
     InferenceTask,
     ModelMetadata,
@@ -106,7 +108,12 @@ class Inference:
         try:
             if not spec.name:
                 raise InvalidArgument("ModelSpec has no name specified.")
+            trace = trace_stages.ACTIVE.get()
+            if trace is not None:
+                trace.describe(spec.name, None, spec.signature_name or DEFAULT_SIGNATURE)
             with self._manager.lend(spec.name, self._version(spec)) as lent:
+                if trace is not None:
+                    trace.describe(spec.name, lent[0].version, "")
                 yield lent
         finally:
             self._leave()

@@ -27,6 +27,7 @@ from serving.rest_api.app import RestApi
 from serving.runners import DirectRunner, Runner
 from serving.servable import Engine, Servable
 from serving.source import FileSystemSource
+from serving.telemetry import Telemetry
 from serving.tokens import TokenFile, warn_of_clear_text
 
 _log = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ class Server:
             request_log=self._request_log,
         )
         self._health = Health(self.inference)
+        self._telemetry = Telemetry(config.otlp_endpoint) if config.otlp_endpoint else None
         self._tokens = TokenFile(config.auth_tokens_file) if config.auth_tokens_file is not None else None
         self._grpc = GrpcApi(
             self.inference,
@@ -102,6 +104,7 @@ class Server:
             serialize_as_tensor_content=config.enable_serialization_as_tensor_content,
             ssl=config.ssl,
             tokens=self._tokens,
+            telemetry=self._telemetry,
             # TensorFlow's profiler server takes anybody; where callers must identify themselves it stays away.
             enable_profiler=config.enable_profiler and config.ssl is None and config.auth_tokens_file is None,
         )
@@ -119,6 +122,7 @@ class Server:
             enable_cors=config.rest_api_enable_cors_support,
             enable_listing=config.enable_model_listing,
             enable_web_page=config.enable_web_page,
+            telemetry=self._telemetry,
         )
 
     def start(self, *, should_stop: Callable[[], bool] = lambda: False) -> None:
@@ -176,6 +180,16 @@ class Server:
             _log.info("Exporting HTTP/REST API at:localhost:%d ...", self.rest_port)
         self._is_open = True
 
+    def leave(self) -> None:
+        """Have probes and health checks say that the server stops, and go on for as long as load balancers need.
+
+        Safe at any time; `stop` does it, too.
+        """
+        is_first = not self._health.is_leaving
+        self._health.leave()
+        if is_first and self._is_open:
+            time.sleep(self.config.drain_delay_seconds)
+
     def stop(self, *, grace_period_seconds: float | None = None) -> bool:
         """Refuse new work, let what is in flight end, unload. Safe also after a failed start.
 
@@ -184,8 +198,7 @@ class Server:
         Returns: whether all of them ended in time.
         """
         grace = self.config.grace_period_seconds if grace_period_seconds is None else grace_period_seconds
-        self._health.leave()
-        self._await_load_balancers()
+        self.leave()
         deadline = time.monotonic() + grace
         # Refusing comes first: a file system that hangs may hold up the poll that `stop` waits for.
         is_drained = self.inference.drain(grace)
@@ -197,6 +210,8 @@ class Server:
         self._grpc.stop(max(_SEND_SECONDS, deadline - time.monotonic()) if is_drained else 0)
         self._rest.stop()
         self._request_log.stop()
+        if self._telemetry is not None:
+            self._telemetry.stop()
         if is_drained:
             # A computation past its grace still uses its model and its thread.
             self._runner.stop()
@@ -204,10 +219,6 @@ class Server:
             self._storage.close()
         return is_drained
 
-    def _await_load_balancers(self) -> None:
-        """Go on accepting for a while after probes have been told: who balances the load notices only then."""
-        if self._is_open and self.config.drain_delay_seconds > 0:
-            time.sleep(self.config.drain_delay_seconds)
 
     def _load(self, id: ServableId, path: Path) -> Servable:
         self._storage.fetch(path)

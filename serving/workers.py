@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from serving import trace_stages
 from serving.inference import Inference
 
 
@@ -34,6 +36,9 @@ class Workers(ThreadPoolExecutor):
             with admission.used_here():
                 return function(*args, **kwargs)
 
+        trace = trace_stages.ACTIVE.get()
+        if trace is not None:
+            answer = _traced(answer, trace)
         try:
             future = super().submit(answer)
         except RuntimeError as error:
@@ -42,3 +47,19 @@ class Workers(ThreadPoolExecutor):
         # Also of a request that its client cancelled, and that therefore never runs.
         future.add_done_callback(lambda _: admission.give_back())
         return future
+
+
+def _traced(answer: Callable[[], Any], trace: trace_stages.Trace) -> Callable[[], Any]:
+    """`answer` as a part of the request that this thread hands over, its waiting timed from now on."""
+    waiting = contextlib.ExitStack()
+    waiting.enter_context(trace.stage("queue"))
+
+    def answer_traced() -> Any:
+        waiting.close()
+        token = trace_stages.ACTIVE.set(trace)
+        try:
+            return answer()
+        finally:
+            trace_stages.ACTIVE.reset(token)
+
+    return answer_traced

@@ -126,7 +126,10 @@ ALLOWED = {
     "serving.config_protos": set(),
     "serving.cpu_count": set(),
     "serving.flags": set(),
+    "serving.trace_stages": set(),
+    "serving.telemetry": SERVING_LEAVES | {"serving.trace_stages"},
     "serving.grpc_api": SERVING_LEAVES
+    | {"serving.telemetry", "serving.trace_stages"}
     | {"serving.prediction_logs", "serving.request_log"}
     | {"serving.config", "serving.health", "serving.reload", "serving.tls", "serving.tokens"}
     | {"serving.inference", "serving.metrics", "serving.proto_messages", "serving.wire_format", "serving.workers"},
@@ -136,6 +139,7 @@ ALLOWED = {
     "serving.prediction": SERVING_LEAVES | {"serving.classification", "serving.regression"},
     "serving.execution": SERVING_LEAVES
     | {
+        "serving.trace_stages",
         "serving.classification",
         "serving.metrics",
         "serving.multi_inference",
@@ -146,6 +150,7 @@ ALLOWED = {
     },
     "serving.inference": SERVING_LEAVES
     | {
+        "serving.trace_stages",
         "serving.execution",
         "serving.labels",
         "serving.manager",
@@ -176,6 +181,7 @@ ALLOWED = {
     "serving.quiet_start": set(),
     "serving.proto_tensors": SERVING_LEAVES | {"serving.wire_format"},
     "serving.rest_api": SERVING_LEAVES
+    | {"serving.telemetry", "serving.trace_stages"}
     | {"serving.prediction_logs"}
     | {"serving.config", "serving.health", "serving.ports", "serving.tls", "serving.tokens"}
     | {"serving.inference", "serving.json_tensors", "serving.metrics", "serving.proto_messages", "serving.workers"}
@@ -204,6 +210,7 @@ ALLOWED = {
         "serving.runners",
         "serving.servable",
         "serving.source",
+        "serving.telemetry",
         "serving.tokens",
         "serving.warmup",
     },
@@ -246,7 +253,7 @@ ALLOWED = {
     "serving.version_policy": set(),
     "serving.warmup": SERVING_LEAVES | {"serving.execution", "serving.proto_messages", "serving.servable"},
     "serving.wire_format": set(),
-    "serving.workers": SERVING_LEAVES | {"serving.inference"},
+    "serving.workers": SERVING_LEAVES | {"serving.inference", "serving.trace_stages"},
 }
 
 

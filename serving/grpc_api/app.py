@@ -22,10 +22,12 @@ from serving.grpc_api import (
 )
 from serving.grpc_api.health_service import HealthService
 from serving.grpc_api.token_check import TokenCheck
+from serving.grpc_api.tracing import Tracing
 from serving.health import Health
 from serving.inference import Inference
 from serving.metrics import Metrics
 from serving.reload import Configuration
+from serving.telemetry import Telemetry
 from serving.tokens import TokenFile
 from serving.workers import Workers
 
@@ -61,6 +63,7 @@ class GrpcApi:
         enable_profiler: bool = False,
         ssl: SslConfig | None = None,
         tokens: TokenFile | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """
         Args:
@@ -75,8 +78,10 @@ class GrpcApi:
             enable_profiler: Whether `tensorflow.ProfilerService` is.
             ssl: Key and certificate, for TCP and UNIX sockets; None: no TLS.
             tokens: What all but health checks must show; None: nothing.
+            telemetry: Traces the calls; None: nobody does.
         """
         self._inference = inference
+        self._telemetry = telemetry
         self._metrics = metrics
         self._configuration = configuration
         self._max_calls = num_threads + max_waiting
@@ -120,7 +125,9 @@ class GrpcApi:
         self._loop.run_forever()
 
     async def _open(self, addresses: Sequence[str]) -> list[int]:
-        interceptors = [TokenCheck(self._tokens)] if self._tokens is not None else []
+        interceptors: list[Any] = [TokenCheck(self._tokens)] if self._tokens is not None else []
+        if self._telemetry is not None:
+            interceptors.append(Tracing(self._telemetry))
         server = grpc.aio.server(
             interceptors=interceptors, options=self._options, maximum_concurrent_rpcs=self._max_calls + _OTHER_CALLS
         )

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving import proto_messages
+from serving import proto_messages, trace_stages
 from serving.errors import InvalidArgument
 from serving.grpc_api.call import Method
 from serving.inference import Inference
@@ -33,7 +33,8 @@ def methods(inference: Inference, *, serialize_as_tensor_content: bool = False) 
         prediction = inference.predict(
             proto_messages.predict_request(request, request_bytes), timeout_seconds=timeout_seconds, at_once=at_once
         )
-        return proto_messages.encode_prediction(prediction, as_tensor_content=serialize_as_tensor_content)
+        with trace_stages.stage("encode"):
+            return proto_messages.encode_prediction(prediction, as_tensor_content=serialize_as_tensor_content)
 
     def is_quick(request: Any, request_bytes: int) -> bool:
         return request.HasField("model_spec") and inference.is_quick(proto_messages.model_spec(request), request_bytes)

@@ -21,11 +21,12 @@ from serving.health import Health
 from serving.inference import Inference
 from serving.messages import ModelSpec
 from serving.metrics import Metrics
-from serving.rest_api import cors, probes, routes
+from serving.rest_api import cors, probes, routes, web_page
 from serving.rest_api.bodies import read_body
 from serving.rest_api.handlers import Answer
 from serving.rest_api.quick_models import QuickModels
 from serving.status import HTTP_STATUS, Code
+from serving.telemetry import Telemetry
 from serving.tokens import REFUSAL, TokenFile
 from serving.workers import Workers, WorkersStopped
 
@@ -58,6 +59,8 @@ class RestApi:
         tokens: TokenFile | None = None,
         enable_cors: bool = False,
         enable_listing: bool = False,
+        enable_web_page: bool = False,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """
         Args:
@@ -73,6 +76,8 @@ class RestApi:
             tokens: What all but probes must show; None: nothing.
             enable_cors: Whether pages of other origins may ask.
             enable_listing: Whether `GET /v1/models` lists the models; upstream has no answer to it.
+            enable_web_page: Whether there is a page at `/`.
+            telemetry: Traces the requests; None: nobody does.
         """
         self._inference = inference
         self._metrics = metrics
@@ -84,6 +89,8 @@ class RestApi:
         self._tokens = tokens
         self._cors_headers = cors.headers(with_tokens=tokens is not None) if enable_cors else {}
         self._enable_listing = enable_listing
+        self._telemetry = telemetry
+        self._web_page = web_page.WebPage(inference) if enable_web_page else None
         self._workers = Workers(inference, num_threads=num_threads, name="rest")
         self._max_requests = num_threads + max_waiting
         self._requests = 0  # being read or answered; only the loop's thread counts
@@ -117,7 +124,8 @@ class RestApi:
         self._loop.run_forever()
 
     async def _open(self, host: str, port: int) -> int:
-        server = web.Server(self._handle, request_factory=_make_request, access_log=None)
+        handle = self._handle if self._telemetry is None else self._handle_traced
+        server = web.Server(handle, request_factory=_make_request, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=_SEND_SECONDS)
         await self._runner.setup()
         context = tls.http_context(self._ssl) if self._ssl is not None else None
@@ -137,8 +145,12 @@ class RestApi:
         response: web.Response | None = probes.answer(path, self._health)
         if response is not None:
             return response
+        if self._web_page is not None and (response := self._web_page.file(request.method, path)) is not None:
+            return response
         is_api = path[:4].lower() == "/v1/"
-        if self._is_monitoring(path):
+        if self._web_page is not None and path == web_page.MODELS_PATH:
+            response = self._refusal(request) or self._web_page.models()
+        elif self._is_monitoring(path):
             response = self._refusal(request) or self._monitoring_page(path)
         elif not is_api:
             response = self._refusal(request) or web.Response(
@@ -154,6 +166,15 @@ class RestApi:
         if self._health.is_leaving:
             response.force_close()
         return response
+
+    async def _handle_traced(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.raw_path
+        if self._telemetry is None or path[:4].lower() != "/v1/":
+            return await self._handle(request)
+        with self._telemetry.http_request(request.method, request.scheme, path, request.headers) as trace:
+            response = await self._handle(request)
+            trace.end_http(response.status)
+            return response
 
     def _refusal(self, request: web.BaseRequest) -> web.Response | None:
         """The answer to who has no token; None for who has, or needs none."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serving import json_examples, json_outputs, json_tensors, proto_messages
+from serving import json_examples, json_outputs, json_tensors, proto_messages, trace_stages
 from serving.errors import InvalidArgument
 from serving.inference import Inference
 from serving.messages import DEFAULT_SIGNATURE, ModelSpec, PredictRequest
@@ -51,20 +51,23 @@ def predict_strictly(
 def _predict(
     inference: Inference, spec: ModelSpec, body: bytes, timeout_seconds: float | None, at_once: bool, *, is_strict: bool
 ) -> Answer:
-    request = json_tensors.parse_request(body)
+    with trace_stages.stage("parse"):
+        request = json_tensors.parse_request(body)
     spec = dataclasses.replace(spec, signature_name=request.signature_name)
     with inference.borrow(spec) as (id, servable):
         name = request.signature_name or DEFAULT_SIGNATURE
         signature = servable.signatures.get(name)
         if signature is None:
             raise InvalidArgument(f'Serving signature name: "{name}" not found in signature def')
-        inputs = json_tensors.decode_inputs(request, signature.inputs)
+        with trace_stages.stage("decode"):
+            inputs = json_tensors.decode_inputs(request, signature.inputs)
         predict_request = PredictRequest(spec, inputs)
         prediction = inference.execution.predict(
             id, servable, predict_request, timeout_seconds=timeout_seconds, at_once=at_once
         )
     logged.log_prediction(inference, predict_request, prediction)
-    body = json_outputs.encode_outputs(prediction.outputs, is_row_format=request.is_row_format, is_strict=is_strict)
+    with trace_stages.stage("encode"):
+        body = json_outputs.encode_outputs(prediction.outputs, is_row_format=request.is_row_format, is_strict=is_strict)
     return Answer(body, id.version)
 
 
