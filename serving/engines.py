@@ -79,9 +79,9 @@ def options_of(config: ServerConfig, kind: str, *, num_cpus: int) -> EngineOptio
     values = {name: getattr(config, name) for name in shared}
     file = config.tensorflow_session_config_file
     values["tensorflow_session_config_file"] = str(file) if file is not None else ""
+    values["num_cpus"] = num_cpus
     return EngineOptions(
         kind=kind,
-        num_cpus=num_cpus,
         num_tflite_interpreters=config.num_tflite_pools * config.num_tflite_interpreters_per_pool,
         memory_limit_mb=config.model_memory_limit_mb,
         **values,
