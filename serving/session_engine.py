@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from serving import signatures
-from serving.errors import DataLoss, DeadlineExceeded, NotFound, ServingError, Unavailable, Unimplemented
+from serving.errors import DataLoss, DeadlineExceeded, InvalidArgument, NotFound, ServingError, Unavailable, Unimplemented
 from serving.messages import Signature
 from serving.pace import Pace, is_bounded
 from serving.status import Code
@@ -30,6 +30,9 @@ import tensorflow as tf  # noqa: E402
 _log = logging.getLogger(__name__)
 
 _MAX_TIMEOUT_MILLISECONDS = 2**31 - 1
+# With oneDNN, TensorFlow 2.21 looks for the channels of an input of a lower rank behind its last dimension, finds that
+# wrong (tensor_format.h: Check failed) and ends the process: one wrong request would end them all.
+_ABORT_ON_A_WRONG_RANK = frozenset(["Conv2D", "Conv3D", "DepthwiseConv2dNative", "_FusedConv2D"])
 
 
 Extend = Callable[[Any, Any], None]
@@ -125,7 +128,9 @@ class SessionServable:
         self._signature_defs = dict(meta_graph.signature_def)
         self._signatures = {name: signatures.from_proto(proto) for name, proto in self._signature_defs.items()}
         self._call: Call | None = _find_call(session)
-        self._pace = Pace(is_bounded=is_bounded(_operations(meta_graph.graph_def)))
+        operations = _operations(meta_graph.graph_def)
+        self._pace = Pace(is_bounded=is_bounded(operations))
+        self._ranks = _checked_ranks(self._signatures) if operations & _ABORT_ON_A_WRONG_RANK else {}
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -159,6 +164,10 @@ class SessionServable:
             if timeout_seconds <= 0:
                 raise DeadlineExceeded("Timed out waiting for notification")
             timeout_milliseconds = min(max(1, int(timeout_seconds * 1000)), _MAX_TIMEOUT_MILLISECONDS)
+        for name, rank in self._ranks.items():
+            if name in inputs and np.ndim(inputs[name]) != rank:
+                sizes = ",".join(str(size) for size in np.shape(inputs[name]))
+                raise InvalidArgument(f"input must be {rank}-dimensional[{sizes}]")
         try:
             if self._call is None:
                 raise Unavailable("This version of the model has been unloaded.")
@@ -186,6 +195,12 @@ class SessionServable:
         """Close the session and drop the graph."""
         self._call = None
         self._session.close()
+
+
+def _checked_ranks(known: Mapping[str, Signature]) -> dict[str, int]:
+    """The ranks of the inputs that may reach a convolution as they are, by tensor name."""
+    specs = [spec for signature in known.values() for spec in signature.inputs.values()]
+    return {spec.name: len(spec.shape) for spec in specs if spec.shape is not None and len(spec.shape) >= 3}
 
 
 def _operations(graph_def: Any) -> set[str]:

@@ -1,0 +1,376 @@
+"""The OpenVINO engine: what it computes, what it leaves to TensorFlow, and that nobody sees the difference."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from serving import engine_comparison
+from serving.errors import ServingError
+from serving.session_engine import SessionEngine
+from serving.status import Code
+
+if "CI" not in os.environ:
+    pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+
+from serving.openvino_engine import OpenVinoEngine  # noqa: E402
+from serving.openvino_network import Network  # noqa: E402
+
+RANDOM = np.random.default_rng(7)
+KERNEL = RANDOM.normal(size=(3, 3, 3, 4)).astype(np.float32)
+DENSE = RANDOM.normal(size=(4, 3)).astype(np.float32)
+LABELS = ["cat", "dog", "emu"]
+
+
+class Classifier(tf.Module):
+    """A photo classifier as exporters write it: strings in front, a network with variables, names behind."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = tf.Variable(KERNEL)
+        self.dense = tf.Variable(DENSE)
+        self.bias = tf.Variable([0.5, 0.0, -0.5])
+        self.scale = tf.Variable(255.0)
+        table = tf.lookup.KeyValueTensorInitializer(tf.range(3, dtype=tf.int64), LABELS)
+        self.table = tf.lookup.StaticHashTable(table, "?")
+
+    def network(self, pixels):
+        size = tf.shape(pixels)[0]
+        pixels = tf.cond(size > 0, lambda: pixels, lambda: tf.zeros([1, 8, 8, 3]))
+        maps = tf.nn.relu(tf.nn.conv2d(pixels / self.scale, self.kernel, 1, "SAME"))
+        return (tf.reduce_mean(maps, [1, 2]) @ self.dense + self.bias)[:size]
+
+    def decode(self, image_bytes):
+        def one(image):
+            return tf.ensure_shape(tf.cast(tf.io.decode_png(image, 3), tf.float32), [8, 8, 3])
+
+        return tf.map_fn(one, image_bytes, fn_output_signature=tf.TensorSpec([8, 8, 3], tf.float32))
+
+    def answer(self, logits):
+        scores, indices = tf.math.top_k(tf.nn.softmax(logits), 2)
+        return {"classes": self.table.lookup(tf.cast(indices, tf.int64)), "scores": scores}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+    def serving_default(self, image_bytes):
+        return self.answer(self.network(self.decode(image_bytes)))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+    def classify(self, inputs):
+        features = {"image": tf.io.FixedLenFeature([], tf.string)}
+        return self.answer(self.network(self.decode(tf.io.parse_example(inputs, features)["image"])))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32, "pixels")])
+    def pixels(self, pixels):
+        logits = self.network(pixels)
+        return {"logits": logits, "best": tf.argmax(logits, axis=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.float32, "x")])
+    def scaled(self, x):
+        return {"y": x * self.scale}
+
+
+class Counter(tf.Module):
+    """A network whose bias grows with every call: not a thing to freeze."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = tf.Variable(DENSE)
+        self.calls = tf.Variable(0.0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, "x")])
+    def count(self, x):
+        return {"y": x @ self.weights + self.calls.assign_add(1.0)}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    root = tmp_path_factory.mktemp("openvino")
+    module = Classifier()
+    names = ("serving_default", "classify", "pixels", "scaled")
+    tf.saved_model.save(module, str(root / "photos"), signatures={name: getattr(module, name) for name in names})
+    counter = Counter()
+    tf.saved_model.save(counter, str(root / "counter"), signatures=counter.count)
+    return root
+
+
+@pytest.fixture(scope="module")
+def reference(models):
+    servable = SessionEngine().load(models / "photos")
+    yield servable
+    servable.unload()
+
+
+def engine(**options):
+    return OpenVinoEngine(SessionEngine(), num_threads=2, **options)
+
+
+@pytest.fixture(scope="module")
+def candidate(models):
+    servable = engine().load(models / "photos")
+    yield servable
+    servable.unload()
+
+
+def png(seed):
+    return tf.io.encode_png(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).numpy()
+
+
+def example(image):
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))
+    return tf.train.Example(features=tf.train.Features(feature={"image": feature})).SerializeToString()
+
+
+def strings(values):
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def ask(servable, signature_name, value, aliases=None, **options):
+    signature = servable.signatures[signature_name]
+    (spec,) = signature.inputs.values()
+    aliases = aliases or list(signature.outputs)
+    return servable.run({spec.name: value}, [signature.outputs[alias].name for alias in aliases], **options)
+
+
+@pytest.mark.parametrize("timeout_seconds", [None, 30.0])
+@pytest.mark.parametrize("rows", [1, 3, 0])
+@pytest.mark.parametrize(
+    ("signature", "make", "aliases"),
+    [
+        ("serving_default", lambda rows: strings([png(row) for row in range(rows)]), ["classes", "scores"]),
+        ("serving_default", lambda rows: strings([png(row) for row in range(rows)]), ["classes"]),
+        ("classify", lambda rows: strings([example(png(row)) for row in range(rows)]), ["scores", "classes"]),
+        ("pixels", lambda rows: RANDOM.uniform(0, 255, (rows, 8, 8, 3)).astype("f"), ["logits", "best"]),
+        ("pixels", lambda rows: RANDOM.uniform(0, 255, (rows, 8, 8, 3)).astype("f"), ["best", "best"]),
+        ("scaled", lambda rows: np.float32(rows), ["y"]),
+    ],
+)
+def test_answers_are_those_of_tensorflow(candidate, reference, signature, make, aliases, rows, timeout_seconds):
+    value = make(rows)
+    expected = ask(reference, signature, value, aliases)
+    answered = ask(candidate, signature, value, aliases, timeout_seconds=timeout_seconds)
+    for one, other in zip(expected, answered, strict=True):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        if one.dtype.kind == "f":
+            np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)
+        else:
+            assert other.tolist() == one.tolist()
+
+
+def test_the_networks_are_openvinos(candidate, monkeypatch):
+    runs = []
+    run = Network.run
+    monkeypatch.setattr(Network, "run", lambda self, *args, **options: (runs.append(self), run(self, *args, **options))[1])
+    ask(candidate, "pixels", np.zeros((1, 8, 8, 3), "f"))
+    ask(candidate, "serving_default", strings([png(1)]))
+    ask(candidate, "classify", strings([example(png(1))]))
+    ask(candidate, "scaled", np.float32(2))
+    assert len(runs) == 3
+    # Two signatures that differ only in what TensorFlow does share a network and its weights.
+    assert runs[1] is runs[2]
+
+
+def test_it_describes_itself_as_tensorflow_does(candidate, reference):
+    assert candidate.signature_def_map == reference.signature_def_map
+    assert candidate.signatures == reference.signatures
+    assert not candidate.is_quick(1)
+
+
+@pytest.mark.parametrize(
+    ("signature", "value"),
+    [
+        ("pixels", np.zeros((1, 8, 8, 3), np.int32)),
+        ("pixels", strings([b"x"])),
+        ("pixels", np.zeros((1, 8, 8, 4), "f")),
+        ("pixels", np.zeros((8, 8), "f")),
+        ("serving_default", strings([b"no picture"])),
+        ("serving_default", np.float32([1])),
+        ("classify", strings([b"no example"])),
+    ],
+)
+def test_wrong_requests_get_tensorflows_sentence(candidate, reference, signature, value):
+    with pytest.raises(ServingError) as expected:
+        ask(reference, signature, value)
+    with pytest.raises(ServingError) as raised:
+        ask(candidate, signature, value)
+    assert raised.value.code is expected.value.code is Code.INVALID_ARGUMENT
+    assert raised.value.message == expected.value.message
+
+
+@pytest.mark.parametrize("timeout_seconds", [0.0, -1.0])
+def test_no_time_is_no_answer(candidate, timeout_seconds):
+    with pytest.raises(ServingError) as raised:
+        ask(candidate, "pixels", np.zeros((1, 8, 8, 3), "f"), timeout_seconds=timeout_seconds)
+    assert (raised.value.code, raised.value.message) == (
+        Code.DEADLINE_EXCEEDED,
+        "Timed out waiting for notification",
+    )
+
+
+def test_a_run_ends_with_its_time_and_the_next_one_answers(candidate):
+    # About a second of work, which must not be waited for.
+    value = np.zeros((60_000, 8, 8, 3), "f")
+    ask(candidate, "pixels", value[:1])
+    started = time.monotonic()
+    with pytest.raises(ServingError) as raised:
+        ask(candidate, "pixels", value, timeout_seconds=0.005)
+    assert raised.value.code is Code.DEADLINE_EXCEEDED
+    assert time.monotonic() - started < 5
+    assert ask(candidate, "pixels", np.ones((2, 8, 8, 3), "f"))[0].shape == (2,)
+
+
+def test_the_heavy_variables_are_given_back_and_read_again_when_needed(models, caplog):
+    with caplog.at_level(logging.INFO):
+        servable = engine().load(models / "photos")
+    (line,) = [message for message in caplog.messages if message.startswith("OpenVINO computes")]
+    # The kernel, the dense weights and the bias; `scaled` still needs the scale.
+    assert "3 variables given back" in line
+    assert line.startswith("OpenVINO computes classify, pixels, serving_default of ")
+    session = servable._session
+    with pytest.raises(ServingError, match="not found|does not exist|Could not find variable"):
+        ask(session, "pixels", np.zeros((1, 8, 8, 3), "f"))
+    assert ask(servable, "scaled", np.float32(2))[0] == 510
+    assert ask(servable, "pixels", np.zeros((0, 8, 8, 3), "f"))[1].shape == (0, 3)
+    servable.unload()
+    for signature, value in (("pixels", np.zeros((1, 8, 8, 3), "f")), ("scaled", np.float32(1))):
+        with pytest.raises(ServingError) as raised:
+            ask(servable, signature, value)
+        assert raised.value.code is Code.UNAVAILABLE
+
+
+def refusal(path, **options):
+    with pytest.raises(ServingError) as raised:
+        engine(**options).load(path)
+    return raised.value.code, raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [("counter", "its graphs change variables or tables"), ("arithmetic", "its graphs have no such part")],
+)
+def test_models_without_a_network_are_refused(models, saved_models, model, why):
+    path = saved_models.arithmetic if model == "arithmetic" else models / model
+    assert refusal(path) == (
+        Code.FAILED_PRECONDITION,
+        f"OpenVINO can compute no signature of the model in {path}: {why}. The engine openvino needs a numeric part "
+        "with a convolution or a matrix product. Use --engine=tensorflow for it.",
+    )
+
+
+def test_a_network_that_answers_otherwise_is_refused(models, monkeypatch):
+    run = Network.run
+    monkeypatch.setattr(Network, "run", lambda *args, **options: [1.01 * array for array in run(*args, **options)])
+    code, message = refusal(models / "photos")
+    assert code is Code.FAILED_PRECONDITION
+    assert message.startswith("The engine openvino answers output 'best' of signature 'pixels' otherwise than")
+
+
+def test_operations_that_openvino_does_not_know_stay_in_tensorflow(tmp_path):
+    class Odd(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, "x")])
+        def call(self, x):
+            x = tf.math.betainc(x, x, x)
+            y = x @ tf.constant(DENSE)
+            return {"y": tf.math.betainc(tf.sigmoid(y), tf.sigmoid(y), tf.sigmoid(y))}
+
+    odd = Odd()
+    tf.saved_model.save(odd, str(tmp_path / "m"), signatures=odd.call)
+    servable = engine().load(tmp_path / "m")
+    x = RANDOM.uniform(0.1, 0.9, (5, 4)).astype("f")
+    sigmoid = tf.sigmoid(tf.math.betainc(x, x, x) @ DENSE)
+    expected = tf.math.betainc(sigmoid, sigmoid, sigmoid).numpy()
+    np.testing.assert_allclose(ask(servable, "serving_default", x)[0], expected, rtol=1e-4)
+    servable.unload()
+
+
+class Answers:
+    """An engine that answers what it was told."""
+
+    def __init__(self, **outputs):
+        self.outputs = outputs
+
+    def run(self, inputs, outputs):
+        return [np.asarray(self.outputs[name]) for name in outputs]
+
+
+CLOSE = np.float32([[0.5, 0.3, 0.2]])
+
+
+@pytest.mark.parametrize(
+    ("expected", "answered", "difference"),
+    [
+        ({"y": CLOSE}, {"y": CLOSE}, None),
+        ({"y": CLOSE}, {"y": CLOSE + np.float32(0.00049)}, None),
+        ({"y": CLOSE}, {"y": CLOSE + np.float32(0.00051)}, "0.00102"),
+        ({"y": 1000 * CLOSE}, {"y": 1000 * CLOSE + 0.4}, None),
+        ({"y": np.float32([np.nan, 1])}, {"y": np.float32([np.nan, 1])}, None),
+        ({"y": np.float32([np.nan, 1])}, {"y": np.float32([0, 1])}, "inf"),
+        ({"y": np.float32([np.inf, 1])}, {"y": np.float32([1, 1])}, "inf"),
+        ({"y": CLOSE}, {"y": CLOSE.astype(np.float64)}, "inf"),
+        ({"y": CLOSE}, {"y": CLOSE[0]}, "inf"),
+        ({"y": np.int64([3])}, {"y": np.int64([3])}, None),
+        ({"y": np.int64([10_000])}, {"y": np.int64([10_001])}, "inf"),
+        ({"y": strings([b"a"])}, {"y": strings([b"a"])}, None),
+        ({"y": strings([b"a"])}, {"y": strings([b"b"])}, "inf"),
+    ],
+)
+def test_what_counts_as_a_difference(tmp_path, saved_models, reference, expected, answered, difference):
+    signature = reference.signatures["scaled"]
+    outputs = {signature.outputs["y"].name: "y"}
+
+    def compare():
+        engine_comparison.compare(
+            Answers(**{name: expected[alias] for name, alias in outputs.items()}),
+            Answers(**{name: answered[alias] for name, alias in outputs.items()}),
+            {"scaled": signature},
+            tmp_path,
+            engine="other",
+            tolerance=1e-3,
+        )
+
+    if difference is None:
+        compare()
+        return
+    with pytest.raises(ServingError) as raised:
+        compare()
+    assert raised.value.message == (
+        "The engine other answers output 'y' of signature 'scaled' otherwise than TensorFlow: the difference is "
+        f"{difference} of the largest value, and --engine_tolerance=0.001 allows less. Raise the tolerance or use "
+        "--engine=tensorflow."
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "scores", "agrees"),
+    [
+        # The reference says a b c with these scores.
+        (["b", "a", "c"], [0.4, 0.4, 0.2], True),
+        (["b", "a", "c"], [0.5, 0.3, 0.2], False),
+        (["a", "b", "d"], [0.5, 0.3, 0.2], True),
+        (["a", "d", "b"], [0.5, 0.3, 0.2], False),
+        (["d", "b", "c"], [0.5, 0.3, 0.2], False),
+    ],
+)
+def test_names_may_change_places_where_scores_tie(tmp_path, candidate, names, scores, agrees):
+    signature = candidate.signatures["serving_default"]
+    classes, score = (signature.outputs[alias].name for alias in ("classes", "scores"))
+    scores = np.float32([scores])
+    expected = Answers(**{classes: np.array([[b"a", b"b", b"c"]], object), score: scores})
+    answered = Answers(**{classes: np.array([[name.encode() for name in names]], object), score: scores})
+
+    def compare():
+        return engine_comparison.compare(
+            expected, answered, {"serving_default": signature}, tmp_path, engine="other", tolerance=1e-3
+        )
+
+    if agrees:
+        assert compare() == 1
+    else:
+        with pytest.raises(ServingError, match="output 'classes' of signature 'serving_default'"):
+            compare()
