@@ -148,7 +148,6 @@ def test_warm_up_requests_run_before_the_version_is_available(start_server, save
     [
         (warmup_log(signature="no"), 'FAILED_PRECONDITION: Serving signature key "no" not found.'),
         (b"\xff\xff", "INVALID_ARGUMENT: Failed to parse warmup record: ÿÿ from {path}"),
-        (prediction_log_pb2.PredictionLog(), "UNIMPLEMENTED: Unsupported log_type for warmup: 0"),
     ],
 )
 def test_a_failing_warm_up_fails_the_load(saved_models, tmp_path, log, sentence):
