@@ -197,6 +197,7 @@ def check_models(models: tuple[ModelConfig, ...]) -> None:
         if model.name in seen:
             raise InvalidArgument(f"Illegal to list model {model.name} multiple times in config list")
         seen.add(model.name)
+    for model in models:
         if not model.uri and not model.base_path.is_absolute():
             # Path("") is ".", but the configuration had nothing.
             written = "" if model.base_path == Path() else model.base_path
