@@ -9,7 +9,6 @@ import json
 from dataclasses import dataclass
 
 import grpc
-import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
@@ -21,10 +20,6 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.errors import DeadlineExceeded, ServingError
-from serving.execution import Execution
-from serving.messages import InferenceTask, ModelSpec, PredictRequest, ServableId, Signature, TensorSpec
-from serving.metrics import Metrics
 from serving.status import HTTP_STATUS, Code
 
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
@@ -359,98 +354,8 @@ def test_a_context_is_merged_under_each_example(protocol_client):
     )
 
 
-def test_several_signatures_in_one_run(protocol_client, monkeypatch):
-    manager = protocol_client.server._manager
-    servable = manager.peek("half_plus_two", None)
-    runs = []
-    run = type(servable).run
-
-    def count(self, inputs, outputs, **options):
-        runs.append(sorted(outputs))
-        return run(self, inputs, outputs, **options)
-
-    monkeypatch.setattr(type(servable), "run", count)
-    tasks = [("regress_x_to_y", REGRESS), ("classify_x_to_both", CLASSIFY), ("regress_x_to_y2", REGRESS)]
-    answer = multi_infer(
-        protocol_client, [(half_plus_two(name), method) for name, method in tasks], *EIGHTY_AND_TWO
-    ).answer
-    first, second, third = answer.results
-    assert [entry.value for entry in first.regression_result.regressions] == [42, 3]
-    assert rows(second.classification_result) == [[("large", 42.0)], [("small", 3.0)]]
-    assert [entry.value for entry in third.regression_result.regressions] == [43, 4]
-    assert [result.model_spec.signature_name for result in answer.results] == [name for name, _ in tasks]
-    assert {result.model_spec.version.value for result in answer.results} == {123}
-    # y is wanted by two of them and computed once.
-    assert runs == [["labels:0", "y2:0", "y:0"]]
-
-
-Y = half_plus_two("regress_x_to_y")
-MULTI_CASES = {
-    "no tasks": ([], Code.INVALID_ARGUMENT, "ModelSpec has no name specified."),
-    "no spec": ([(None, REGRESS)], Code.INVALID_ARGUMENT, "ModelSpec has no name specified."),
-    "second without a name": (
-        [(Y, REGRESS), ("signature_name: 'regress_x_to_y2'", REGRESS)],
-        Code.INVALID_ARGUMENT,
-        "Found ModelSpec with an empty model name.",
-    ),
-    "two models": (
-        [(Y, REGRESS), (spec("regress_x_to_y2", "odd"), REGRESS)],
-        Code.INVALID_ARGUMENT,
-        "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
-    ),
-    "twice the same": (
-        [(Y, REGRESS), (Y, CLASSIFY)],
-        Code.INVALID_ARGUMENT,
-        "Duplicate evaluation of signature: regress_x_to_y",
-    ),
-    "the default twice": (
-        [("name: 'half_plus_two'", REGRESS), (half_plus_two("serving_default"), REGRESS)],
-        Code.INVALID_ARGUMENT,
-        "No regression inputs found in SignatureDef: …",
-    ),
-    "unknown signature": (
-        [(Y, REGRESS), (half_plus_two("no"), REGRESS)],
-        Code.INVALID_ARGUMENT,
-        "Requested signature not found in model graph: no",
-    ),
-    "predict is no method for it": (
-        [(Y, REGRESS), (half_plus_two("serving_default"), "tensorflow/serving/predict")],
-        Code.UNIMPLEMENTED,
-        "Unsupported signature method_name: tensorflow/serving/predict",
-    ),
-    "no method": ([(Y, "")], Code.UNIMPLEMENTED, "Unsupported signature method_name: "),
-}
-
-
-@pytest.mark.parametrize("case", MULTI_CASES)
-def test_multi_inference_sentences(protocol_client, case):
-    tasks, code, sentence = MULTI_CASES[case]
-    check(multi_infer(protocol_client, tasks, *EIGHTY_AND_TWO), code, sentence)
-
-
-def test_multi_inference_counts_its_examples_and_is_no_counted_request(protocol_client):
-    def page():
-        return protocol_client.http("GET", "/monitoring/prometheus/metrics")[1].splitlines()
-
-    def value(name):
-        return next((float(line.rpartition(" ")[2]) for line in page() if line.startswith(name + "{")), 0.0)
-
-    def counted():
-        name = ":tensorflow:serving:request_example_count"
-        requests = sum(
-            float(line.rpartition(" ")[2]) for line in page() if ":request_count{" in line and "half" in line
-        )
-        return value(f"{name}_total"), value(f"{name}s_count"), requests
-
-    total, histogram, requests = counted()
-    multi_infer(protocol_client, [(Y, REGRESS), (half_plus_two("classify_x_to_y"), CLASSIFY)], *EIGHTY_AND_TWO)
-    assert counted() == (total + 2, histogram + 1, requests)
-    regress(protocol_client, Y, *EIGHTY_AND_TWO)
-    assert counted() == (total + 2, histogram + 1, requests + 1)
-
-
 def test_a_broken_example_is_the_operations_own_sentence(protocol_client):
-    request = regression_pb2.RegressionRequest(model_spec=model_spec(Y))
+    request = regression_pb2.RegressionRequest(model_spec=model_spec(half_plus_two("regress_x_to_y")))
     request.input.example_list.examples.add()  # without x
     outcome = over_grpc(protocol_client.prediction.Regress, request)
     assert outcome.code == Code.INVALID_ARGUMENT
@@ -526,51 +431,6 @@ def test_matching_methods_answer(strict_client):
     assert multi_infer(strict_client, tasks, *THREE).code is Code.OK
 
 
-def test_tensor_content_is_for_predict_over_grpc_alone(strict_client):
-    output = predict(strict_client, "name: 'half_plus_two'", x=np.float32([[2], [4]])).answer.outputs["y"]
-    assert output.tensor_content == np.float32([[3], [4]]).tobytes()
-    assert not output.float_val
-    assert [dim.size for dim in output.tensor_shape.dim] == [2, 1]
-    strings = predict(strict_client, spec("string", "echo"), x=np.array([b"ab", b"", b"c" * 200], object))
-    assert strings.answer.outputs["y"].tensor_content == b"\x02\x00\xc8\x01" + b"ab" + b"c" * 200
-    # REST writes the same text as ever.
-    body = '{\n    "predictions": [3.0, 4.0\n    ]\n}'
-    assert strict_client.post("/v1/models/half_plus_two:predict", {"instances": [2.0, 4.0]}) == (200, body)
-
-
-def test_only_what_is_wanted_is_computed(protocol_client):
-    text = spec("good_and_bad")
-    assert predict(protocol_client, text, x=[b"a"]).code is Code.INVALID_ARGUMENT
-    request = predict_pb2.PredictRequest(model_spec=model_spec(text), output_filter=["good"])
-    request.inputs["x"].CopyFrom(tf.make_tensor_proto([b"a"]))
-    outputs = protocol_client.prediction.Predict(request).outputs
-    assert {alias: list(proto.float_val) for alias, proto in outputs.items()} == {"good": [0.5]}
-
-
-def test_two_outputs_may_be_one_tensor(protocol_client):
-    outputs = predict(protocol_client, spec("twice"), x=[b"a", b"b"]).answer.outputs
-    assert {alias: list(proto.float_val) for alias, proto in outputs.items()} == {"a": [0.5, 0.5], "b": [0.5, 0.5]}
-
-
-def test_a_signature_without_inputs(protocol_client):
-    assert list(predict(protocol_client, spec("no_inputs_at_all")).answer.outputs["y"].float_val) == [1, 2]
-    # JSON has no way to say nothing.
-    assert protocol_client.error(
-        "/v1/models/odd:predict", {"signature_name": "no_inputs_at_all", "instances": [1]}
-    ) == (
-        400,
-        "Failed to get input map for signature: no_inputs_at_all",
-    )
-
-
-def test_rows_of_different_number_have_no_row_format(protocol_client):
-    document = {"signature_name": "ragged", "instances": ["a", "b"]}
-    assert protocol_client.error("/v1/models/odd:predict", document) == (
-        400,
-        "Tensor name: short has inconsistent batch size: 1 expecting: 2",
-    )
-
-
 def test_labels_that_are_not_utf8_do_not_make_the_answer_unreadable(protocol_client):
     answer = classify(protocol_client, spec("not_utf8"), THREE[0]).answer
     assert rows(answer.result) == [[('\N{REPLACEMENT CHARACTER}"\n', 0.0)]]
@@ -590,31 +450,6 @@ def test_rest_layout_of_special_numbers_and_empty_rows(protocol_client):
     assert post("classify", "no_columns", 2) == (200, '{\n    "results": [[], []\n    ]\n}')
 
 
-def test_what_requests_carry_beside_it_is_ignored(protocol_client):
-    request = predict_pb2.PredictRequest(model_spec=model_spec("name: 'half_plus_two'"), client_id=b"someone")
-    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32([2])))
-    text_format.Parse("predict_streamed_options { request_state: SPLIT }", request)
-    request.request_options.SetInParent()
-    # And a field that no version has, as a later client may send.
-    data = request.SerializeToString() + b"\xfa\x7f\x03new"
-    call = protocol_client.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-    assert list(predict_pb2.PredictResponse.FromString(call(data)).outputs["y"].float_val) == [3]
-
-
-@pytest.mark.parametrize(
-    "method",
-    [
-        "/tensorflow.serving.SessionService/SessionRun",
-        "/tensorflow.serving.PredictionService/PredictStreamed",
-        "/tensorflow.serving.ModelService/Nothing",
-    ],
-)
-def test_what_upstream_does_not_register_is_unimplemented(protocol_client, method):
-    with pytest.raises(grpc.RpcError) as raised:
-        protocol_client.channel.unary_unary(method)(b"", timeout=30)
-    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
 def test_sentences_are_cut_over_grpc_and_whole_over_rest(protocol_client):
     name = "n" * 1200
     whole = f"No signature was found with the name: {name}"
@@ -622,113 +457,3 @@ def test_sentences_are_cut_over_grpc_and_whole_over_rest(protocol_client):
         outcome = ask(protocol_client, half_plus_two(name), *THREE)
         assert outcome.answer == whole[:1024] + "...TRUNCATED"
     check(rest_regress(protocol_client, half_plus_two(name), *THREE), Code.INVALID_ARGUMENT, whole)
-
-
-def test_metadata_shows_defaults_and_the_initialisation(client):
-    answer = metadata(client, "name: 'defaults'").answer
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    assert answer.metadata["signature_def"].Unpack(signatures)
-    assert list(signatures.signature_def["serving_default"].defaults["b"].float_val) == [10]
-    assert "__saved_model_init_op" in signatures.signature_def
-    assert answer.model_spec.signature_name == ""
-    document = json.loads(client.http("GET", "/v1/models/defaults/metadata")[1])
-    shown = document["metadata"]["signature_def"]["signature_def"]
-    assert shown["serving_default"]["defaults"]["b"]["float_val"] == [10.0]
-    assert shown["text"]["defaults"] == {}
-    assert document["model_spec"] == {"name": "defaults", "signature_name": "", "version": "1"}
-
-
-def test_metadata_of_a_model_of_tf1(protocol_client):
-    document = json.loads(protocol_client.http("GET", "/v1/models/half_plus_two/metadata")[1])
-    shown = document["metadata"]["signature_def"]["signature_def"]
-    assert shown["regress_x_to_y"] == {
-        "inputs": {
-            "inputs": {
-                "dtype": "DT_STRING",
-                "tensor_shape": {"dim": [{"size": "-1", "name": ""}], "unknown_rank": False},
-                "name": "tf_example:0",
-            }
-        },
-        "outputs": {
-            "outputs": {
-                "dtype": "DT_FLOAT",
-                "tensor_shape": {
-                    "dim": [{"size": "-1", "name": ""}, {"size": "1", "name": ""}],
-                    "unknown_rank": False,
-                },
-                "name": "y:0",
-            }
-        },
-        "method_name": "tensorflow/serving/regress",
-        "defaults": {},
-    }
-
-
-class ForgetfulServable:
-    """Says that it has signatures, and computes one tensor less than it is asked for."""
-
-    def __init__(self):
-        examples, output = TensorSpec("examples:0", 7, (-1,)), TensorSpec("y:0", 1, (-1,))
-        self.signatures = {
-            "classify": Signature({"inputs": examples}, {"classes": output, "scores": output}),
-            "regress": Signature({"inputs": examples}, {"outputs": output}),
-        }
-
-    def run(self, inputs, outputs, **options):
-        return [np.float32([[0.5]])] * (len(outputs) - 1)
-
-
-class Direct:
-    """A runner that runs."""
-
-    def run(self, servable, inputs, outputs, **options):
-        return servable.run(inputs, outputs, **options)
-
-
-def test_a_runtime_that_gives_too_few_tensors():
-    execution, id, servable = Execution(Direct(), Metrics()), ServableId("m", 1), ForgetfulServable()
-
-    def sentence(ask, *arguments):
-        with pytest.raises(ServingError) as raised:
-            ask(id, servable, *arguments)
-        return raised.value.code, raised.value.message
-
-    def read():
-        return [b""]
-
-    assert sentence(execution.classify, ModelSpec("m", signature_name="classify"), read) == (
-        Code.INVALID_ARGUMENT,
-        "Expected 2 output tensor(s).  Got: 1",
-    )
-    assert sentence(execution.regress, ModelSpec("m", signature_name="regress"), read) == (
-        Code.INVALID_ARGUMENT,
-        "Expected output_tensors and output_tensor_names to have the same size.",
-    )
-    task = InferenceTask(ModelSpec("m", signature_name="regress"), REGRESS)
-    assert sentence(execution.multi_infer, [task], read) == (
-        Code.INVALID_ARGUMENT,
-        "Expected 1 output tensor(s).  Got: 0",
-    )
-    request = PredictRequest(ModelSpec("m", signature_name="regress"), {"inputs": np.array([b""], object)})
-    assert sentence(execution.predict, request) == (Code.UNKNOWN, "Predict internal error")
-
-
-def test_a_deadline_that_has_passed_ends_every_call(protocol_client):
-    inference = protocol_client.server.inference
-    spec = ModelSpec("half_plus_two", signature_name="regress_x_to_y")
-
-    def read():
-        return [example(x=1).SerializeToString()]
-
-    classified = ModelSpec("half_plus_two", signature_name="classify_x_to_y")
-    request = PredictRequest(ModelSpec("half_plus_two"), {"x": np.float32([1])})
-    calls = [
-        lambda: inference.regress(spec, read, timeout_seconds=0),
-        lambda: inference.classify(classified, read, timeout_seconds=0),
-        lambda: inference.multi_infer([InferenceTask(spec, REGRESS)], read, timeout_seconds=0),
-        lambda: inference.predict(request, timeout_seconds=0),
-    ]
-    for call in calls:
-        with pytest.raises(DeadlineExceeded) as raised:
-            call()
-        assert raised.value.message == "Timed out waiting for notification"

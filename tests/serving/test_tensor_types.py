@@ -192,6 +192,29 @@ def test_a_type_is_not_converted(protocol_client):
     assert raised.value.details().startswith("Expects arg[0] to be float but qint8 is provided")
 
 
+def varint(value):
+    value &= 2**64 - 1
+    return bytes([value & 0x7F | 0x80]) + varint(value >> 7) if value > 0x7F else bytes([value])
+
+
+@pytest.mark.parametrize("count", [3, 100])
+@pytest.mark.parametrize(("name", "field"), [("int32", 7), ("int64", 10), ("uint32", 16), ("uint64", 17), ("bool", 11)])
+def test_values_may_come_one_by_one_and_in_pieces(name, field, count):
+    """Each with its own tag, packed, or some of both: all are legal on the wire."""
+    values = [value % 2 if name == "bool" else value * 1_000_003 for value in range(count)]
+    if name.startswith("int"):
+        values[1] = -5
+    header = tensor(TRAVELS[name], [count]).SerializeToString()
+    packed = b"".join(varint(value) for value in values[: count // 2])
+    tag, packed_tag = varint(field << 3), varint(field << 3 | 2)
+    one_by_one = b"".join(tag + varint(value) for value in values)
+    pieces = packed_tag + varint(len(packed)) + packed + header
+    pieces += b"".join(tag + varint(value) for value in values[count // 2 :])
+    for data in (header + one_by_one, one_by_one + header, pieces):
+        found = proto_tensors.decode_tensor(tensor_pb2.TensorProto.FromString(data), "x")
+        assert found.tolist() == values
+
+
 # The oracle: TensorFlow's operation reads a TensorProto with the same C++ that TF Serving reads requests with.
 READABLE = sorted(set(TRAVELS) - {"int4", "uint4"})
 

@@ -147,6 +147,12 @@ SENTENCES = {
         "Signature input alias: a(feed name: serving_default_a:0) not found in request and no default value "
         "provided. Inputs expected to be in the request {b}, or default input alias set: b",
     ),
+    "too many beside a default": (
+        predict_request("name: 'defaults'", c=A_AND_B["a"], d=A_AND_B["a"], a=A_AND_B["a"]),
+        INVALID,
+        "input size does not match signature: 3!=2 len({a,c,d}) != len({a,b}). Sent extra: {c,d}. "
+        "Missing but required: {b}.",
+    ),
     "unknown output": (
         predict_request(output_filter=["no"], **A_AND_B),
         INVALID,
