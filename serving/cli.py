@@ -81,6 +81,11 @@ def _parse_bool(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
 
 
+def _is_set(text: str | None) -> bool:
+    """Whether a flag that is only known by name asks for something."""
+    return text is not None and text.lower() not in ("", "false", "0", "f", "no", "n")
+
+
 def make_config(arguments: argparse.Namespace) -> ServerConfig:
     """What the flags ask for.
 
@@ -145,6 +150,8 @@ def make_config(arguments: argparse.Namespace) -> ServerConfig:
                 "enable_model_listing",
                 "enable_web_page",
                 "otlp_endpoint",
+                "max_sequences",
+                "sequence_idle_seconds",
                 "enable_profiler",
                 "engine",
                 "engine_tolerance",
@@ -238,12 +245,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.version:
         print(f"TensorFlow ModelServer: {_version_of('garden')}\nTensorFlow Library: {_version_of('tensorflow')}")
         return 0
-    if arguments.ssl_config_file and arguments.use_alts_credentials not in (None, "", "false"):
+    if arguments.ssl_config_file and _is_set(arguments.use_alts_credentials):
         return _not_started(
             InvalidArgument("Either use_alts_credentials must be false or ssl_config_file must be empty.")
         )
     for name in REFUSED_FLAGS:
-        if getattr(arguments, name) not in (None, "", "false"):
+        if _is_set(getattr(arguments, name)):
             print(f"--{name} cannot be used: {REFUSED_FLAGS[name]}.", file=sys.stderr)
             return 2
     for name in FLAGS_WITHOUT_EFFECT:
@@ -276,6 +283,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ServingError as error:
         return _end(server, _not_started(error))
     stop_signal.wait()
+    if config.drain_delay_seconds > 0:
+        _log.info("Leaving: load balancers are told; requests are taken for %g s more.", config.drain_delay_seconds)
+    server.leave()
     _log.info("Stopping: no new requests; up to %g s for those in flight.", config.grace_period_seconds)
     return _end(server, 0)
 

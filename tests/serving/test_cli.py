@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
@@ -283,13 +284,13 @@ def test_sigterm_lets_requests_in_flight_end_and_refuses_new_ones(run, saved_mod
         "--model_name=slow",
         "--port=0",
         "--rest_api_port=0",
-        "--enable_profiler",
-        "--num_tflite_pools=2",
+        "--skip_initialize_tpu",
+        "--platform_config_file=/no",
     )
     port = server.wait_for_line(r"Running gRPC ModelServer at 0\.0\.0\.0:(\d+) \.\.\.")[1]
     server.wait_for_line(r"Exporting HTTP/REST API at:localhost:(\d+) \.\.\.")
-    server.wait_for_line("--enable_profiler is accepted, but has no effect in this server.")
-    server.wait_for_line("--num_tflite_pools is accepted, but has no effect in this server.")
+    server.wait_for_line("--skip_initialize_tpu is accepted, but has no effect in this server.")
+    server.wait_for_line("--platform_config_file is accepted, but has no effect in this server.")
     with SlowClient(port) as client:
         # How many steps are two seconds here and now?
         steps, seconds = 250, 0.0
@@ -354,3 +355,26 @@ def test_a_model_that_cannot_be_loaded_ends_the_start(run, tmp_path):
         "due to error: NOT_FOUND: Specified file path does not appear to contain a SavedModel bundle (should have "
         f"a file called `saved_model.pb`)\nSpecified file path: {tmp_path}/m/1}}, }}\n"
     )
+
+
+@pytest.mark.slow
+def test_sigterm_with_a_delay_tells_probes_first(run, tmp_path):
+    server = run(
+        f"--models_dir={tmp_path}", "--host=127.0.0.1", "--port=0", "--rest_api_port=0", "--drain_delay_seconds=4"
+    )
+    port = server.wait_for_line(r"Exporting HTTP/REST API at:localhost:(\d+) \.\.\.")[1]
+    server.process.send_signal(signal.SIGTERM)
+    server.wait_for_line("Leaving: load balancers are told; requests are taken for 4 s more.")
+    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
+    connection.request("GET", "/readyz")
+    assert connection.getresponse().status == 503
+    connection.close()
+    assert not any("Stopping" in line for line in server.lines)
+    server.wait_for_line("Stopping: no new requests; up to 30 s for those in flight.")
+    assert server.process.wait(20) == 0
+
+
+@pytest.mark.parametrize(("value", "is_set"), [("false", False), ("False", False), ("0", False), ("true", True)])
+def test_a_refused_flag_may_be_named_to_be_switched_off(value, is_set):
+    arguments = cli.make_parser().parse_args([f"--use_alts_credentials={value}"])
+    assert cli._is_set(arguments.use_alts_credentials) is is_set
