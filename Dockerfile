@@ -1,10 +1,16 @@
 # Two images that answer for exported models, on the same ports, under the same names.
 #
 #   docker build --target tfserving --tag pets:tfserving .    stock TF Serving (amd64)
-#   docker build --target garden    --tag pets:garden    .    the embedded server (wherever TensorFlow runs)
+#   docker build --target garden    --tag pets:garden    .    our server (wherever TensorFlow runs)
 #   docker run --rm --publish 8500:8500 --publish 8501:8501 pets:tfserving
 #
-# Both take the models from `models/` beside this file, as `garden export --models models` writes them.
+# Both take the models from `models/` beside this file, as `garden export --models models` writes them. Our server
+# without models takes the place of tensorflow/serving, with the same variables, arguments, ports and paths:
+#
+#   docker build --target garden-server --tag garden-server:0.1.0 .
+#   docker run --rm --publish 8501:8501 --env MODEL_NAME=pets --volume "$PWD/models/pets:/models/pets" garden-server:0.1.0
+#
+# For both architectures at once: docker buildx build --platform linux/amd64,linux/arm64 --target garden-server .
 
 # The newest release of TF Serving. It is older than the TensorFlow 2.21 that exports: the build says so. The graphs of
 # `garden export` were loaded and answered by TensorFlow 2.20's own runtime (docs/how-to/deploy.md says how).
@@ -32,27 +38,35 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=120s \
 ENTRYPOINT ["sh", "/usr/local/bin/tfserving-entrypoint.sh"]
 
 
-FROM python:${PYTHON_VERSION}-slim AS garden
+# The server without models: mount them, or let KServe bring them (serving/deploy/kserve).
+FROM python:${PYTHON_VERSION}-slim AS garden-server
 
-ARG MODELS=models
 ENV PYTHONUNBUFFERED=1
 
 WORKDIR /src
 COPY pyproject.toml setup.cfg README.md LICENSE ./
 COPY garden garden
 COPY serving serving
-RUN pip install --no-cache-dir . && useradd --uid 1000 --create-home garden
+# The binary's name and place in tensorflow/serving, so that manifests which name them need another image only.
+RUN pip install --no-cache-dir . \
+    && ln -s "$(command -v garden-serving)" /usr/bin/tensorflow_model_server \
+    && useradd --uid 1000 --create-home garden
 
 COPY serving/deploy/models.config serving/deploy/batching.config serving/deploy/monitoring.config /config/
-COPY ${MODELS} /models
+COPY serving/deploy/garden-entrypoint.sh /usr/local/bin/
 
 EXPOSE 8500 8501
 USER 1000:1000
 # Not /src: the installed package shall answer, not the copy that it was built from.
 WORKDIR /home/garden
 HEALTHCHECK --interval=10s --timeout=3s --start-period=120s \
-    CMD ["python", "-c", "import socket; socket.create_connection(('127.0.0.1', 8500), 2).close()"]
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/readyz', timeout=2)"]
 # Not merging requests is quicker on a few cores (docs/how-to/serve.md); to merge them, append
 # --enable_batching --batching_parameters_file=/config/batching.config
-ENTRYPOINT ["python", "-m", "serving", "--port=8500", "--rest_api_port=8501", "--models_dir=/models", \
-    "--monitoring_config_file=/config/monitoring.config"]
+ENTRYPOINT ["sh", "/usr/local/bin/garden-entrypoint.sh"]
+
+
+FROM garden-server AS garden
+
+ARG MODELS=models
+COPY ${MODELS} /models

@@ -3,6 +3,7 @@ point run with `sh` before a stand-in for the server."""
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -53,9 +54,15 @@ def stages() -> dict[str, list[tuple[str, str]]]:
 
 def test_targets_are_the_two_servers() -> None:
     targets = stages()
-    assert set(targets) == {"tfserving", "garden"}
+    assert set(targets) == {"tfserving", "garden-server", "garden"}
     assert targets["tfserving"][0] == ("FROM", "tensorflow/serving:${TF_SERVING_VERSION} AS tfserving")
-    assert targets["garden"][0] == ("FROM", "python:${PYTHON_VERSION}-slim AS garden")
+    assert targets["garden-server"][0] == ("FROM", "python:${PYTHON_VERSION}-slim AS garden-server")
+    # Our server, and the same with models.
+    assert targets["garden"] == [
+        ("FROM", "garden-server AS garden"),
+        ("ARG", "MODELS=models"),
+        ("COPY", "${MODELS} /models"),
+    ]
 
 
 def test_versions_are_pinned_arguments() -> None:
@@ -65,14 +72,14 @@ def test_versions_are_pinned_arguments() -> None:
     assert re.fullmatch(r"PYTHON_VERSION=3\.1[0-3]", before_first_stage[1][1])
 
 
-@pytest.mark.parametrize("target", ["tfserving", "garden"])
+@pytest.mark.parametrize("target", ["tfserving", "garden-server"])
 def test_both_images_run_as_nobody_special_and_tell_their_health(target: str) -> None:
     steps = stages()[target]
     users = [argument for instruction, argument in steps if instruction == "USER"]
     assert users == ["1000:1000"]
     assert ("EXPOSE", "8500 8501") in steps
     [health] = [argument for instruction, argument in steps if instruction == "HEALTHCHECK"]
-    assert "8500" in health
+    assert ("/8500" if target == "tfserving" else ":8501/readyz") in health
     last_run = max(index for index, (instruction, _) in enumerate(steps) if instruction in ("RUN", "COPY"))
     assert steps.index(("USER", "1000:1000")) > last_run
 
@@ -91,21 +98,70 @@ def test_everything_that_is_copied_exists_and_is_sent_to_the_engine() -> None:
             assert name == "models" or (REPOSITORY / name).exists(), name
 
 
-def test_embedded_server_takes_the_flags_of_its_image() -> None:
-    [entry] = [argument for instruction, argument in stages()["garden"] if instruction == "ENTRYPOINT"]
-    words = yaml.safe_load(entry)
-    assert words[:3] == ["python", "-m", "serving"]
+def test_our_image_takes_the_place_of_tf_servings() -> None:
+    steps = stages()["garden-server"]
+    assert ("ENTRYPOINT", '["sh", "/usr/local/bin/garden-entrypoint.sh"]') in steps
+    [install] = [argument for instruction, argument in steps if instruction == "RUN"]
+    assert 'ln -s "$(command -v garden-serving)" /usr/bin/tensorflow_model_server' in install
+    scripts = configparser.ConfigParser()
+    scripts.read(REPOSITORY / "setup.cfg")
+    assert "garden-serving = serving.cli:main" in scripts["options.entry_points"]["console_scripts"].splitlines()
+
+
+EVERY_MODEL = ["--models_dir=/models"]
+NAMED = ["--model_name=pets", "--model_base_path=/models/pets"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "first"),
+    [
+        ({}, [], EVERY_MODEL),
+        ({"MODEL_BASE_PATH": "/mnt"}, [], ["--models_dir=/mnt"]),
+        ({"MODEL_NAME": "pets"}, [], NAMED),
+        ({"MODEL_NAME": "pets", "MODEL_BASE_PATH": "/mnt"}, [], ["--model_name=pets", "--model_base_path=/mnt/pets"]),
+        ({}, ["--port=9000", "--enable_batching"], EVERY_MODEL),
+        ({"MODEL_NAME": "pets"}, ["--port=9000"], NAMED),
+        # Models that are named are all that is served, as in the stock image.
+        ({}, ["--model_config_file=/config/models.config"], []),
+        ({}, ["--model_config_file", "/config/models.config"], []),
+        ({}, ["--model_base_path=/m", "--model_name=m"], []),
+        ({}, ["--models_dir=/m"], []),
+        ({"MODEL_NAME": "a b"}, [], ["--model_name=a b", "--model_base_path=/models/a b"]),
+    ],
+)
+def test_our_image_reads_the_variables_of_tf_servings(
+    tmp_path: Path, environment: dict[str, str], words: list[str], first: list[str]
+) -> None:
+    stand_in = tmp_path / "tensorflow_model_server"
+    stand_in.write_text("#!/bin/sh\ntrap 'echo drained; exit 0' TERM\nprintf '%s\\n' \"$@\" ready\n")
+    with stand_in.open("a") as file:
+        file.write("while :; do sleep 0.05; done\n")
+    stand_in.chmod(0o755)
+    process = subprocess.Popen(
+        ["sh", str(DEPLOY / "garden-entrypoint.sh"), *words],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **environment},
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    lines = lines_until_ready(process)
+    assert lines == [
+        "--port=8500",
+        "--rest_api_port=8501",
+        "--monitoring_config_file=/config/monitoring.config",
+        *first,
+        *words,
+    ]
     from serving import cli
 
-    parsed = cli.make_parser().parse_args(words[3:])
-    assert (parsed.port, parsed.rest_api_port, parsed.models_dir) == (8500, 8501, "/models")
-    assert parsed.monitoring_config_file == "/config/monitoring.config"
+    parsed = cli.make_parser().parse_args(lines)
+    assert parsed.port == (9000 if "--port=9000" in words else 8500)
+    assert parsed.rest_api_port == 8501
 
 
 def test_compose_file_builds_both_targets_from_the_same_models() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     services = compose["services"]
-    assert set(services) == set(stages())
+    assert set(services) == {"tfserving", "garden"}
     default = dict(argument.split("=") for instruction, argument in instructions()[:2] if instruction == "ARG")
     for name, service in services.items():
         assert service["build"]["target"] == name
@@ -113,6 +169,15 @@ def test_compose_file_builds_both_targets_from_the_same_models() -> None:
         assert service["volumes"] == [
             {"type": "bind", "source": "${MODELS_DIR:-../../models}", "target": "/models", "read_only": True}
         ]
+        assert service["deploy"]["resources"]["limits"] == {"cpus": "${CPUS:-2}", "memory": "${MEMORY:-4G}"}
+        # As the image of that target has it; compose states it for images that were pulled.
+        target = "garden-server" if name == "garden" else name
+        [health] = [argument for instruction, argument in stages()[target] if instruction == "HEALTHCHECK"]
+        options, _, test = health.partition(" CMD ")
+        assert service["healthcheck"]["test"] == ["CMD", *yaml.safe_load(test)]
+        for option in options.split():
+            key, value = option.removeprefix("--").replace("-", "_").split("=")
+            assert service["healthcheck"][key] == value
     args = services["tfserving"]["build"]["args"]
     assert args == {"TF_SERVING_VERSION": f"${{TF_SERVING_VERSION:-{default['TF_SERVING_VERSION']}}}"}
     published = [port.split(":")[0] for service in services.values() for port in service["ports"]]
@@ -211,7 +276,11 @@ def check_only(models: Path, serving_version: str | None = "2.20.0") -> str:
 
 def run_until_ready(models: Path, *words: str, **environment: str) -> list[str]:
     """What the stand-in printed before it was ready; afterwards SIGTERM has to reach it."""
-    process = start(models, *words, **environment)
+    return lines_until_ready(start(models, *words, **environment))
+
+
+def lines_until_ready(process: subprocess.Popen[str]) -> list[str]:
+    """What a stand-in printed before it was ready; afterwards SIGTERM has to reach it."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:

@@ -33,6 +33,8 @@ _INTERRUPTED = re.compile(
 )
 _UNREACHABLE = re.compile(r"failed to connect|errors? resolving|DNS resolution failed|all backends|empty address list")
 
+_CANCELLED_HERE = ("Channel closed!", "Channel is closed.", "Locally cancelled by application!")
+
 T = TypeVar("T")
 
 
@@ -238,12 +240,19 @@ def check_reloaded(outcome: tuple[Code, str]) -> None:
 
 
 def code_of(error: Any) -> Code:
-    """The code of a failed call."""
-    return Code(error.code().value[0])
+    """The code of a failed call; UNAVAILABLE where a server that ends cut it off."""
+    return Code.UNAVAILABLE if _is_cut_off(error) else Code(error.code().value[0])
+
+
+def _is_cut_off(error: Any) -> bool:
+    """Whether the other side cancelled the call: gRPC does so with what is left when a server ends."""
+    return error.code() == grpc.StatusCode.CANCELLED and error.details() not in _CANCELLED_HERE
 
 
 def is_interrupted(error: Any) -> bool:
     """Whether a failed call's connection broke when the server may have taken it."""
+    if _is_cut_off(error):
+        return True
     details = error.details() or ""
     return _INTERRUPTED.search(details) is not None and _UNREACHABLE.search(details) is None
 
@@ -265,6 +274,8 @@ def explain(error: Any, address: str, timeout_seconds: float) -> errors.ClientEr
             return errors.UnavailableError(f"The TLS handshake with {address} failed: {_handshake(details)}.")
         if _UNREACHABLE.search(details):
             return errors.UnavailableError(f"No server answers at {address}: {reason}.")
+        if _is_cut_off(error):
+            return errors.UnavailableError(f"The server at {address} ended under the call.")
         if is_interrupted(error):
             return errors.UnavailableError(f"The connection to {address} broke under the call: {details}.")
     if code == Code.UNIMPLEMENTED and not details:

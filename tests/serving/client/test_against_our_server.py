@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -149,13 +150,18 @@ def test_requests_may_be_compressed(kind: str, client: Any, make_client: Any, sa
     same(compressed.predict("arithmetic", {"a": ones, "b": ones}, version=3)["sum"], ones * 2)
 
 
+@pytest.mark.parametrize("kind", ["grpc"])
+def test_call_under_way_ends_when_the_client_closes(asked: Any) -> None:
+    threading.Timer(0.2, asked.close).start()
+    with pytest.raises(clients.CancelledCallError):
+        asked.predict("slow", {"steps": np.int64(10**6)})
+
+
 def test_closed_client_says_so(asked: Any) -> None:
     asked.close()
     with pytest.raises(clients.CancelledCallError, match=" is closed.$"):
         asked.predict("arithmetic", INPUTS)
 
 
-def test_health_over_grpc(asked: Any, kind: str) -> None:
-    if kind == "rest":
-        pytest.skip("REST asks /readyz, in its own test")
+def test_server_tells_its_health(asked: Any) -> None:
     assert asked.is_healthy() is True

@@ -217,6 +217,24 @@ def test_refusal_is_asked_again_and_overload_is_not(kind: str, serve_grpc: Any, 
 
 
 @GRPC_KINDS
+def test_call_that_a_server_cuts_off(kind: str, serve_grpc: Any, make_client: Any) -> None:
+    codes = [grpc.StatusCode.CANCELLED, grpc.StatusCode.CANCELLED, None]
+
+    def answer(request: bytes, context: Any) -> bytes:
+        code = codes.pop(0)
+        return b"" if code is None else context.abort(code, "CANCELLED")
+
+    place = f"127.0.0.1:{serve_grpc({'Predict': answer}).port}"
+    with pytest.raises(clients.UnavailableError) as raised:
+        make_client(kind, place).predict("m", {})
+    assert raised.value.message == f"The server at {place} ended under the call."
+    assert len(codes) == 2
+    policy = clients.RetryPolicy(initial_wait_seconds=0.01, retry_interrupted=True)
+    make_client(kind, place, retries=policy).predict("m", {})
+    assert codes == []
+
+
+@GRPC_KINDS
 @pytest.mark.parametrize("retry_interrupted", [False, True])
 def test_connection_that_breaks_under_a_call(kind: str, make_client: Any, retry_interrupted: bool) -> None:
     calls: collections.deque[int] = collections.deque()
@@ -263,9 +281,38 @@ def test_connection_that_breaks_under_a_call(kind: str, make_client: Any, retry_
         servers[0].stop(0).wait(10)
 
 
+@pytest.mark.parametrize("kind", ["grpc", "rest"])
+def test_no_request_fails_while_one_of_two_servers_stops(
+    kind: str, start_server: Any, saved_models: Any, tools: Any, tmp_path: Any, make_client: Any
+) -> None:
+    from serving.config import ModelConfig
+
+    tools.publish(saved_models.arithmetic, tmp_path / "m" / "1")
+    servers = [start_server(models=(ModelConfig("m", tmp_path / "m"),)).server for _ in range(2)]
+    ports = [server.rest_port if kind == "rest" else server.grpc_port for server in servers]
+    # A call that arrives as the last connections close is cut off; it may be asked again, as models have no state.
+    retries = clients.RetryPolicy(retry_interrupted=True)
+    asked = make_client(kind, [f"127.0.0.1:{port}" for port in ports], retries=retries)
+    is_stopped = threading.Event()
+
+    def stop() -> None:
+        servers[0].stop(grace_period_seconds=10)
+        is_stopped.set()
+
+    def ask(number: int) -> None:
+        while not is_stopped.is_set():
+            assert asked.predict("m", {"a": [float(number)], "b": [1.0]})["sum"][0] == number + 1
+        assert asked.predict("m", {"a": [float(number)], "b": [1.0]})["sum"][0] == number + 1
+
+    with futures.ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask, number) for number in range(4)]
+        threading.Timer(0.3, stop).start()
+        for one in asking:
+            one.result(timeout=60)
+
+
+@pytest.mark.parametrize("kind", ["grpc", "rest"])
 def test_one_client_serves_many_threads(kind: str, client: Any, make_client: Any) -> None:
-    if kind == "async":
-        pytest.skip("belongs to one event loop")
     port = client.server.rest_port if kind == "rest" else client.server.grpc_port
     asked = make_client(kind, f"127.0.0.1:{port}")
 

@@ -187,9 +187,8 @@ def test_broken_tensor_is_a_value_error(case: str) -> None:
         tensor_bytes.decode_tensor(MALFORMED[case])
 
 
+@GRPC_KINDS
 def test_broken_answer_is_a_sentence(kind: str, serve_grpc: Any, make_client: Any) -> None:
-    if kind == "rest":
-        pytest.skip("bytes of gRPC")
     server = serve_grpc({"Predict": lambda request, context: b"\x0a\x7f"})
     with pytest.raises(clients.ServerFailedError) as raised:
         make_client(kind, f"127.0.0.1:{server.port}").predict("m", {})
