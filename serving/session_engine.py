@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 
 from serving import signatures
-from serving.errors import DataLoss, DeadlineExceeded, InvalidArgument, NotFound, ServingError, Unavailable, Unimplemented
+from serving.errors import (
+    DataLoss,
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    ServingError,
+    Unavailable,
+    Unimplemented,
+)
 from serving.messages import Signature
 from serving.pace import Pace, is_bounded
 from serving.status import Code

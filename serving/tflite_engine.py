@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class TfLiteEngine:
             num_interpreters: Of each version: requests at a time.
             otherwise: What loads versions without such a file; None: nothing does.
         """
+        # TensorFlow 2.21 still has its interpreter, and announces at every use that it will move to another package.
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated", category=UserWarning)
         self._num_interpreters = num_interpreters
         self._otherwise = otherwise
 

@@ -166,7 +166,9 @@ def test_answers_are_those_of_tensorflow(candidate, reference, signature, make, 
 def test_the_networks_are_openvinos(candidate, monkeypatch):
     runs = []
     run = Network.run
-    monkeypatch.setattr(Network, "run", lambda self, *args, **options: (runs.append(self), run(self, *args, **options))[1])
+    monkeypatch.setattr(
+        Network, "run", lambda self, *args, **options: (runs.append(self), run(self, *args, **options))[1]
+    )
     ask(candidate, "pixels", np.zeros((1, 8, 8, 3), "f"))
     ask(candidate, "serving_default", strings([png(1)]))
     ask(candidate, "classify", strings([example(png(1))]))
