@@ -138,6 +138,8 @@ class ServerConfig:
     enable_model_listing: bool = False
     enable_web_page: bool = False
     otlp_endpoint: str = ""
+    max_sequences: int = 500
+    sequence_idle_seconds: float = 300.0
     ssl: SslConfig | None = None
     auth_tokens_file: Path | None = None
     enable_profiler: bool = True

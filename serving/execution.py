@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from serving import classification, multi_inference, prediction, regression, trace_stages
+from serving import classification, multi_inference, prediction, regression, sequences, trace_stages
 from serving.errors import FailedPrecondition, InvalidArgument, ServingError
 from serving.messages import (
     DEFAULT_SIGNATURE,
@@ -30,16 +30,28 @@ ReadExamples = Callable[[], Sequence[bytes]]
 class Execution:
     """How requests become runs, and runs answers."""
 
-    def __init__(self, runner: Runner, metrics: Metrics, *, check_method_names: bool = False) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        metrics: Metrics,
+        *,
+        check_method_names: bool = False,
+        open_sequences: sequences.Sequences | None = None,
+        unbatched: Runner | None = None,
+    ) -> None:
         """
         Args:
             runner: Carries out computations, alone or in batches.
             metrics: Where run times are counted.
             check_method_names: Whether a signature must have been exported for the method that is asked of it.
+            open_sequences: Remembers the state of signatures that have some.
+            unbatched: Carries out the steps of sequences, which never share a batch; None: `runner`.
         """
         self._runner = runner
         self._metrics = metrics
         self._check_method_names = check_method_names
+        self._sequences = open_sequences or sequences.Sequences()
+        self._unbatched = unbatched or runner
 
     def predict(
         self,
@@ -66,6 +78,8 @@ class Execution:
             raise FailedPrecondition(f'Serving signature key "{signature_name}" not found.')
         if self._check_method_names:
             prediction.check_method(signature)
+        if sequences.is_step(signature, request.inputs):
+            return self._predict_step(id, servable, signature_name, signature, request, timeout_seconds)
         with trace_stages.stage("decode"):
             feeds = prediction.feeds(signature, request.inputs)
         aliases = prediction.wanted_outputs(signature, request.output_filter)
@@ -74,6 +88,27 @@ class Execution:
         if len(arrays) != len(names):
             raise ServingError("Predict internal error")
         return Prediction(id, signature_name, dict(zip(aliases, arrays, strict=True)))
+
+    def _predict_step(
+        self,
+        id: ServableId,
+        servable: Servable,
+        signature_name: str,
+        signature: Signature,
+        request: PredictRequest,
+        timeout_seconds: float | None,
+    ) -> Prediction:
+        def run(
+            inputs: Mapping[str, np.ndarray], aliases: Sequence[str], seconds_left: float | None
+        ) -> list[np.ndarray]:
+            feeds = prediction.feeds(signature, inputs)
+            names = [signature.outputs[alias].name for alias in aliases]
+            return self._run(id, servable, feeds, names, seconds_left, api="Predict", runner=self._unbatched)
+
+        outputs = self._sequences.step(
+            id, signature_name, signature, request.inputs, request.output_filter, run, timeout_seconds
+        )
+        return Prediction(id, signature_name, outputs)
 
     def classify(
         self,
@@ -160,11 +195,13 @@ class Execution:
         *,
         api: str = "",
         at_once: bool = False,
+        runner: Runner | None = None,
     ) -> list[np.ndarray]:
         """Compute; timed under the name `api`, unless it has none, as TF Serving's MultiInference."""
         started = time.perf_counter()
+        run = (runner or self._runner).run
         with trace_stages.stage("compute"):
-            arrays = self._runner.run(servable, feeds, names, timeout_seconds=timeout_seconds, at_once=at_once)
+            arrays = run(servable, feeds, names, timeout_seconds=timeout_seconds, at_once=at_once)
         if api:
             self._metrics.record_runtime(id.name, api, time.perf_counter() - started)
         return arrays

@@ -86,6 +86,8 @@ FLAGS = (
     Flag(
         "otlp_endpoint", "", "send OpenTelemetry traces to this collector (needs the extra `telemetry`)", is_ours=True
     ),
+    Flag("max_sequences", 500, "sequences of stateful signatures that may be open; more are refused", is_ours=True),
+    Flag("sequence_idle_seconds", 300.0, "how long a sequence is remembered that nobody asks", is_ours=True),
     Flag("ssl_config_file", "", "text SSLConfig with keys and certificates as PEM: gRPC over TLS"),
     Flag("auth_tokens_file", "", "file of bearer tokens, one a line: requests without one are refused", is_ours=True),
     Flag("grpc_channel_arguments", "", "comma-separated key=value options for gRPC"),

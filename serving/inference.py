@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from serving import trace_stages
@@ -26,6 +27,7 @@ from serving.messages import (
 from serving.metrics import Metrics
 from serving.request_log import RequestLog
 from serving.runners import Runner
+from serving.sequences import Sequences, state_aliases
 from serving.servable import Servable
 
 
@@ -41,6 +43,8 @@ class Inference:
         labels: LabelMap | None = None,
         model_readiness: Callable[[], tuple[bool, list[str]]] = lambda: (True, []),
         check_method_names: bool = False,
+        open_sequences: Sequences | None = None,
+        unbatched: Runner | None = None,
         request_log: RequestLog | None = None,
     ) -> None:
         """
@@ -51,15 +55,20 @@ class Inference:
             labels: Versions by label; none before there is a configuration.
             model_readiness: Whether the configured models can be asked, and a sentence for each that cannot.
             check_method_names: Whether a signature must have been exported for the method that is asked of it.
+            open_sequences: Remembers the state of signatures that have some.
+            unbatched: Carries out the steps of sequences; None: `runner`.
             request_log: Where the transports log what was answered.
         """
         self._manager = manager
         self._runner = runner
         metrics = metrics or Metrics()
-        self.execution = Execution(runner, metrics, check_method_names=check_method_names)
+        self.execution = Execution(
+            runner, metrics, check_method_names=check_method_names, open_sequences=open_sequences, unbatched=unbatched
+        )
         self._labels = labels or LabelMap()
         self._model_readiness = model_readiness
         self.request_log = request_log or RequestLog(metrics)
+        self._has_state: weakref.WeakKeyDictionary[Servable, bool] = weakref.WeakKeyDictionary()
         self._in_flight = 0
         self._idle = threading.Condition()
         self._thread = threading.local()  # whose `is_admitted` tells of the request that the thread answers
@@ -134,7 +143,12 @@ class Inference:
             servable = self._manager.peek(spec.name, self._version(spec))
         except ServingError:
             return False
-        return servable is not None and servable.is_quick(request_bytes) and self._runner.runs_at_once(servable)
+        if servable is None or not servable.is_quick(request_bytes) or not self._runner.runs_at_once(servable):
+            return False
+        # A step of a sequence waits for the steps before it.
+        if servable not in self._has_state:
+            self._has_state[servable] = any(map(state_aliases, servable.signatures.values()))
+        return not self._has_state[servable]
 
     def predict(
         self, request: PredictRequest, *, timeout_seconds: float | None = None, at_once: bool = False

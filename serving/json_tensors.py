@@ -10,7 +10,7 @@ import binascii
 import itertools
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,14 @@ class JsonRequest:
     def is_row_format(self) -> bool:
         """Whether the answer is a list of predictions rather than named outputs."""
         return "instances" in self.document
+
+    @property
+    def input_names(self) -> Collection[str]:
+        """The names of the inputs, as far as the body has names."""
+        inputs = self.document.get("inputs") or self.document.get("instances")
+        if isinstance(inputs, list) and inputs:
+            inputs = inputs[0]
+        return inputs.keys() if isinstance(inputs, dict) else ()
 
 
 def parse_request(body: bytes) -> JsonRequest:

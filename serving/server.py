@@ -25,6 +25,7 @@ from serving.reload import ConfigFilePoller, Configuration
 from serving.request_log import RequestLog
 from serving.rest_api.app import RestApi
 from serving.runners import DirectRunner, Runner
+from serving.sequences import Sequences
 from serving.servable import Engine, Servable
 from serving.source import FileSystemSource
 from serving.telemetry import Telemetry
@@ -88,6 +89,10 @@ class Server:
             labels=labels,
             model_readiness=self._configuration.readiness,
             check_method_names=config.enable_signature_method_name_check,
+            open_sequences=Sequences(
+                max_sequences=config.max_sequences, idle_seconds=config.sequence_idle_seconds
+            ),
+            unbatched=DirectRunner(max_concurrent=num_cpus) if config.batching is not None else None,
             request_log=self._request_log,
         )
         self._health = Health(self.inference)

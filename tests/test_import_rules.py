@@ -127,9 +127,10 @@ ALLOWED = {
     "serving.cpu_count": set(),
     "serving.flags": set(),
     "serving.trace_stages": set(),
+    "serving.sequences": SERVING_LEAVES | {"serving.prediction", "serving.proto_tensors"},
     "serving.telemetry": SERVING_LEAVES | {"serving.trace_stages"},
     "serving.grpc_api": SERVING_LEAVES
-    | {"serving.telemetry", "serving.trace_stages"}
+    | {"serving.sequences", "serving.telemetry", "serving.trace_stages"}
     | {"serving.prediction_logs", "serving.request_log"}
     | {"serving.config", "serving.health", "serving.reload", "serving.tls", "serving.tokens"}
     | {"serving.inference", "serving.metrics", "serving.proto_messages", "serving.wire_format", "serving.workers"},
@@ -139,6 +140,7 @@ ALLOWED = {
     "serving.prediction": SERVING_LEAVES | {"serving.classification", "serving.regression"},
     "serving.execution": SERVING_LEAVES
     | {
+        "serving.sequences",
         "serving.trace_stages",
         "serving.classification",
         "serving.metrics",
@@ -150,6 +152,7 @@ ALLOWED = {
     },
     "serving.inference": SERVING_LEAVES
     | {
+        "serving.sequences",
         "serving.trace_stages",
         "serving.execution",
         "serving.labels",
@@ -177,11 +180,12 @@ ALLOWED = {
     "serving.metric_types": set(),
     "serving.metrics": SERVING_LEAVES | {"serving.metric_types"},
     "serving.ports": SERVING_LEAVES | {"serving.config"},
-    "serving.proto_messages": SERVING_LEAVES | {"serving.proto_tensors", "serving.wire_format"},
+    "serving.proto_messages": SERVING_LEAVES | {"serving.proto_results", "serving.proto_tensors", "serving.wire_format"},
+    "serving.proto_results": SERVING_LEAVES | {"serving.wire_format"},
     "serving.quiet_start": set(),
     "serving.proto_tensors": SERVING_LEAVES | {"serving.wire_format"},
     "serving.rest_api": SERVING_LEAVES
-    | {"serving.telemetry", "serving.trace_stages"}
+    | {"serving.sequences", "serving.telemetry", "serving.trace_stages"}
     | {"serving.prediction_logs"}
     | {"serving.config", "serving.health", "serving.ports", "serving.tls", "serving.tokens"}
     | {"serving.inference", "serving.json_tensors", "serving.metrics", "serving.proto_messages", "serving.workers"}
@@ -210,6 +214,7 @@ ALLOWED = {
         "serving.runners",
         "serving.servable",
         "serving.source",
+        "serving.sequences",
         "serving.telemetry",
         "serving.tokens",
         "serving.warmup",

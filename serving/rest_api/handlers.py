@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serving import json_examples, json_outputs, json_tensors, proto_messages, trace_stages
+from serving import json_examples, json_outputs, json_tensors, proto_messages, sequences, trace_stages
 from serving.errors import InvalidArgument
 from serving.inference import Inference
 from serving.messages import DEFAULT_SIGNATURE, ModelSpec, PredictRequest
@@ -60,7 +60,7 @@ def _predict(
         if signature is None:
             raise InvalidArgument(f'Serving signature name: "{name}" not found in signature def')
         with trace_stages.stage("decode"):
-            inputs = json_tensors.decode_inputs(request, signature.inputs)
+            inputs = json_tensors.decode_inputs(request, sequences.wire_inputs(signature, request.input_names))
         predict_request = PredictRequest(spec, inputs)
         prediction = inference.execution.predict(
             id, servable, predict_request, timeout_seconds=timeout_seconds, at_once=at_once
