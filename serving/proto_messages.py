@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from serving import proto_tensors, wire_format
+from serving import proto_results, proto_tensors, wire_format
 from serving.errors import Internal, InvalidArgument
 from serving.messages import (
     Classification,
@@ -134,59 +134,16 @@ def serialized_examples(request: Any) -> list[bytes]:
     return [context + example for example in examples]
 
 
-def classification_response(classification: Classification) -> Any:
-    """A `tensorflow.serving.ClassificationResponse`."""
-    from tensorflow_serving.apis import classification_pb2
-
-    response = classification_pb2.ClassificationResponse()
-    echo_model_spec(response.model_spec, classification.servable, classification.signature_name)
-    _fill_classifications(response.result, classification)
-    return response
+def encode_result(result: Classification | Regression) -> bytes:
+    """A serialized `tensorflow.serving.ClassificationResponse` or `RegressionResponse`."""
+    return proto_results.encode_response(result, encode_model_spec(result.servable, result.signature_name))
 
 
-def regression_response(regression: Regression) -> Any:
-    """A `tensorflow.serving.RegressionResponse`."""
-    from tensorflow_serving.apis import regression_pb2
-
-    response = regression_pb2.RegressionResponse()
-    echo_model_spec(response.model_spec, regression.servable, regression.signature_name)
-    _fill_regressions(response.result, regression)
-    return response
-
-
-def multi_inference_response(results: Iterable[Classification | Regression]) -> Any:
-    """A `tensorflow.serving.MultiInferenceResponse`: each result says which model computed it."""
-    from tensorflow_serving.apis import inference_pb2
-
-    response = inference_pb2.MultiInferenceResponse()
-    for result in results:
-        entry = response.results.add()
-        echo_model_spec(entry.model_spec, result.servable, result.signature_name)
-        if isinstance(result, Regression):
-            _fill_regressions(entry.regression_result, result)
-        else:
-            _fill_classifications(entry.classification_result, result)
-    return response
-
-
-def _fill_regressions(message: Any, regression: Regression) -> None:
-    for value in regression.values.tolist():
-        message.regressions.add(value=value)
-
-
-def _fill_classifications(message: Any, classification: Classification) -> None:
-    """One row of labels and scores an example; a missing label is "", a missing score 0."""
-    classes, scores = classification.classes, classification.scores
-    shape = (classes if classes is not None else scores).shape  # type: ignore[union-attr]
-    for row in range(shape[0]):
-        result = message.classifications.add()
-        for column in range(shape[1]):
-            entry = result.classes.add()
-            if classes is not None:
-                # What is not UTF-8 would make the whole answer unreadable for the client's parser.
-                entry.label = bytes(classes[row, column]).decode("utf-8", errors="replace")
-            if scores is not None:
-                entry.score = scores[row, column]
+def encode_results(results: Iterable[Classification | Regression]) -> bytes:
+    """A serialized `tensorflow.serving.MultiInferenceResponse`: each result says which model computed it."""
+    return proto_results.encode_multi_inference(
+        (result, encode_model_spec(result.servable, result.signature_name)) for result in results
+    )
 
 
 def status_response(statuses: Iterable[VersionStatus]) -> Any:

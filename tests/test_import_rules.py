@@ -163,13 +163,15 @@ ALLOWED = {
         "serving.servable",
     },
     "serving.json_examples": SERVING_LEAVES
-    | {"serving.json_display", "serving.json_floats", "serving.json_tensors", "serving.wire_format"},
+    | {"serving.json_display", "serving.json_floats", "serving.json_tensors", "serving.wire_format"}
+    | {"serving.json_values"},
     "serving.json_display": {"serving.json_floats"},
     "serving.json_floats": set(),
     "serving.json_outputs": SERVING_LEAVES
     | {"serving.json_display", "serving.json_floats", "serving.proto_tensors"},
     "serving.json_parser": SERVING_LEAVES,
-    "serving.json_tensors": SERVING_LEAVES | {"serving.json_display", "serving.json_parser", "serving.proto_tensors"},
+    "serving.json_tensors": SERVING_LEAVES | {"serving.json_display", "serving.json_parser", "serving.json_values"},
+    "serving.json_values": SERVING_LEAVES | {"serving.json_display", "serving.proto_tensors"},
     "serving.object_storage": SERVING_LEAVES,
     "serving.reload": SERVING_LEAVES
     | {"serving.config", "serving.labels", "serving.manager", "serving.model_configs", "serving.source"},

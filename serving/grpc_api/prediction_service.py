@@ -44,14 +44,14 @@ def methods(inference: Inference, *, serialize_as_tensor_content: bool = False) 
         classification = inference.classify(
             spec, lambda: proto_messages.serialized_examples(request), timeout_seconds=timeout_seconds
         )
-        return bytes(proto_messages.classification_response(classification).SerializeToString())
+        return proto_messages.encode_result(classification)
 
     def regress(request: Any, request_bytes: int, timeout_seconds: float | None) -> bytes:
         spec = proto_messages.model_spec(request)
         regression = inference.regress(
             spec, lambda: proto_messages.serialized_examples(request), timeout_seconds=timeout_seconds
         )
-        return bytes(proto_messages.regression_response(regression).SerializeToString())
+        return proto_messages.encode_result(regression)
 
     def multi_inference(request: Any, request_bytes: int, timeout_seconds: float | None) -> bytes:
         results = inference.multi_infer(
@@ -59,7 +59,7 @@ def methods(inference: Inference, *, serialize_as_tensor_content: bool = False) 
             lambda: proto_messages.serialized_examples(request),
             timeout_seconds=timeout_seconds,
         )
-        return bytes(proto_messages.multi_inference_response(results).SerializeToString())
+        return proto_messages.encode_results(results)
 
     def get_model_metadata(request: Any, request_bytes: int, timeout_seconds: float | None) -> bytes:
         spec = proto_messages.model_spec(request)
@@ -77,9 +77,7 @@ def methods(inference: Inference, *, serialize_as_tensor_content: bool = False) 
         "Classify": Method(
             classify, classification_pb2.ClassificationRequest, metrics_api="Classify", log_kind=LogKind.CLASSIFY
         ),
-        "Regress": Method(
-            regress, regression_pb2.RegressionRequest, metrics_api="Regress", log_kind=LogKind.REGRESS
-        ),
+        "Regress": Method(regress, regression_pb2.RegressionRequest, metrics_api="Regress", log_kind=LogKind.REGRESS),
         "MultiInference": Method(
             multi_inference, inference_pb2.MultiInferenceRequest, log_kind=LogKind.MULTI_INFERENCE
         ),

@@ -32,7 +32,7 @@ def log_classification(
             spec.name,
             LogKind.CLASSIFY,
             lambda: prediction_logs.encode_examples_request(spec, examples),
-            lambda: bytes(proto_messages.classification_response(answer).SerializeToString()),
+            lambda: proto_messages.encode_result(answer),
             waiting_bytes=sum(map(len, examples)),
         )
 
@@ -44,6 +44,6 @@ def log_regression(inference: Inference, spec: ModelSpec, examples: Sequence[byt
             spec.name,
             LogKind.REGRESS,
             lambda: prediction_logs.encode_examples_request(spec, examples),
-            lambda: bytes(proto_messages.regression_response(answer).SerializeToString()),
+            lambda: proto_messages.encode_result(answer),
             waiting_bytes=sum(map(len, examples)),
         )
