@@ -283,8 +283,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ServingError as error:
         return _end(server, _not_started(error))
     stop_signal.wait()
-    if config.drain_delay_seconds > 0:
-        _log.info("Leaving: load balancers are told; requests are taken for %g s more.", config.drain_delay_seconds)
     server.leave()
     _log.info("Stopping: no new requests; up to %g s for those in flight.", config.grace_period_seconds)
     return _end(server, 0)
@@ -294,6 +292,9 @@ def _end(server: Server, exit_code: int) -> int:
     if not server.stop():
         _log.warning("Stopped; requests that took longer than %g s got no answer.", server.config.grace_period_seconds)
         # Python would wait for the threads of requests that outlived their grace.
+        _exit_now(exit_code)
+    if server.is_loading:
+        _log.warning("Stopped; a version that was still being loaded is given up.")
         _exit_now(exit_code)
     if exit_code == 0:
         _log.info("Stopped.")

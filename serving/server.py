@@ -192,8 +192,10 @@ class Server:
         """
         is_first = not self._health.is_leaving
         self._health.leave()
-        if is_first and self._is_open:
-            time.sleep(self.config.drain_delay_seconds)
+        delay = self.config.drain_delay_seconds
+        if is_first and self._is_open and delay > 0:
+            _log.info("Leaving: load balancers are told; requests are taken for %g s more.", delay)
+            time.sleep(delay)
 
     def stop(self, *, grace_period_seconds: float | None = None) -> bool:
         """Refuse new work, let what is in flight end, unload. Safe also after a failed start.
@@ -209,7 +211,7 @@ class Server:
         is_drained = self.inference.drain(grace)
         if self._config_file is not None:
             self._config_file.stop()
-        self._source.stop()
+        self._source.stop(timeout_seconds=max(_SEND_SECONDS, deadline - time.monotonic()))
         if self._tokens is not None:
             self._tokens.stop()
         self._grpc.stop(max(_SEND_SECONDS, deadline - time.monotonic()) if is_drained else 0)
@@ -220,10 +222,14 @@ class Server:
         if is_drained:
             # A computation past its grace still uses its model and its thread.
             self._runner.stop()
-            self._manager.stop()
-            self._storage.close()
+            self._manager.stop(timeout_seconds=max(0.0, deadline - time.monotonic()))
+        self._storage.close()
         return is_drained
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether a version is still being loaded, which nothing can interrupt but the end of the process."""
+        return self._manager.is_busy
 
     def _load(self, id: ServableId, path: Path) -> Servable:
         self._storage.fetch(path)
