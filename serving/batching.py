@@ -214,6 +214,9 @@ class BatchingRunner:
                         if queue:
                             self._queues[key] = queue
                         self._num_running += 1
+                        if self._queues and self._num_running < self._num_threads:
+                            # Whoever added work woke one thread only; the parts of a large request are work for more.
+                            self._has_work.notify()
                         return batch
                     next_due = due if next_due is None else min(due, next_due)
                 if self._stopping and not self._queues:

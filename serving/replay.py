@@ -70,41 +70,61 @@ class Report:
 
 
 def replay(
-    records: Sequence[Any], address: str, *, tolerance: Tolerance, concurrency: int = 1, timeout_seconds: float = 60.0
+    records: Sequence[Any],
+    channel: grpc.Channel,
+    *,
+    tolerance: Tolerance,
+    concurrency: int = 1,
+    timeout_seconds: float = 60.0,
+    token: str = "",
 ) -> Report:
     """Send logged requests again.
 
     Args:
         records: PredictionLogs.
-        address: Where the server's gRPC port is, as "localhost:8500".
+        channel: To the server.
         tolerance: How far numbers may be from the logged ones.
         concurrency: Calls at a time.
         timeout_seconds: How long a call may take.
+        token: What the server wants to see of who asks; "": nothing.
     """
     from tensorflow_serving.apis import prediction_service_pb2_grpc
 
     report = Report()
-    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    with grpc.insecure_channel(address, options=options) as channel:
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    metadata = [("authorization", f"Bearer {token}")] if token else None
 
-        def send(record: Any) -> tuple[str, float, Any]:
-            kind = record.WhichOneof("log_type")
-            if kind not in _METHODS:
-                return "", 0.0, None
-            started = time.perf_counter()
-            try:
-                answer = getattr(stub, _METHODS[kind])(getattr(record, kind).request, timeout=timeout_seconds)
-            except grpc.RpcError as error:
-                return error.code().name, 0.0, error.details()
-            return "OK", time.perf_counter() - started, answer
+    def send(record: Any) -> tuple[str, float, Any]:
+        kind = record.WhichOneof("log_type")
+        if kind not in _METHODS:
+            return "", 0.0, None
+        call, request = getattr(stub, _METHODS[kind]), getattr(record, kind).request
+        started = time.perf_counter()
+        try:
+            answer = call(request, timeout=timeout_seconds, metadata=metadata)
+        except grpc.RpcError as error:
+            return error.code().name, 0.0, error.details()
+        return "OK", time.perf_counter() - started, answer
 
-        with ThreadPoolExecutor(concurrency) as pool:
-            for number, (record, (code, seconds, answer)) in enumerate(
-                zip(records, pool.map(send, records), strict=True), start=1
-            ):
-                _report(report, f"record {number}", record, code, seconds, answer, tolerance)
+    with ThreadPoolExecutor(concurrency) as pool:
+        for number, (record, (code, seconds, answer)) in enumerate(
+            zip(records, pool.map(send, records), strict=True), start=1
+        ):
+            _report(report, f"record {number}", record, code, seconds, answer, tolerance)
     return report
+
+
+def open_channel(address: str, ca_file: Path | None = None) -> grpc.Channel:
+    """A channel without limits for messages.
+
+    Args:
+        address: Of the gRPC port, as "localhost:8500".
+        ca_file: The authority's certificate, for a server with TLS; None: no TLS.
+    """
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    if ca_file is None:
+        return grpc.insecure_channel(address, options=options)
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(ca_file.read_bytes()), options=options)
 
 
 def _report(
@@ -174,22 +194,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds for a call (default: %(default)s)")
     parser.add_argument("--relative", type=float, default=1e-4, help="tolerance of numbers (default: %(default)s)")
     parser.add_argument("--absolute", type=float, default=1e-5, help="tolerance of numbers (default: %(default)s)")
+    parser.add_argument(
+        "--ca-file", type=Path, help="certificate of the authority of a server with TLS (default: no TLS)"
+    )
+    parser.add_argument("--token-file", type=Path, help="file with the bearer token that the server asks for")
     arguments = parser.parse_args(argv)
     import_tensorflow_quietly()
     try:
         records = [record for path in arguments.files for record in read_records(path)]
-    except ValueError as error:
+        channel = open_channel(arguments.address, arguments.ca_file)
+        token = arguments.token_file.read_text(encoding="utf-8").strip() if arguments.token_file else ""
+    except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return _EXIT_UNREADABLE
     if arguments.model:
         use_model(records, arguments.model)
-    report = replay(
-        records,
-        arguments.address,
-        tolerance=Tolerance(arguments.relative, arguments.absolute),
-        concurrency=max(1, arguments.concurrency),
-        timeout_seconds=arguments.timeout,
-    )
+    with channel:
+        report = replay(
+            records,
+            channel,
+            tolerance=Tolerance(arguments.relative, arguments.absolute),
+            concurrency=max(1, arguments.concurrency),
+            timeout_seconds=arguments.timeout,
+            token=token,
+        )
     print("\n".join(report.lines()))
     return _EXIT_DIFFERENT if report.findings else _EXIT_SAME
 

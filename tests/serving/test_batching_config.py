@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from serving import cli
 from serving.batching_config import BatchingConfig
 from serving.errors import InvalidArgument
 
@@ -97,3 +98,16 @@ def test_defaults_are_upstreams():
     assert (config.num_batch_threads, config.thread_pool_name) == (None, "batch_threads")
     assert (config.allowed_batch_sizes, config.pad_variable_length_inputs) == ((), False)
     assert (config.enable_large_batch_splitting, config.execution_limit) == (False, 1000)
+
+
+def test_parameters_per_model_without_batching_are_told_to_have_no_effect(caplog):
+    arguments = ["--model_base_path=/m", "--enable_per_model_batching_parameters"]
+    assert cli.make_config(cli.make_parser().parse_args(arguments)).batching is None
+    assert [record.getMessage() for record in caplog.records if record.name == "serving"] == [
+        "--enable_per_model_batching_parameters has no effect without --enable_batching."
+    ]
+    caplog.clear()
+    made = cli.make_config(cli.make_parser().parse_args([*arguments, "--enable_batching"]))
+    assert made.enable_per_model_batching_parameters
+    assert made.batching == BatchingConfig(thread_pool_name="model_server_batch_threads")
+    assert [record for record in caplog.records if record.name == "serving"] == []

@@ -9,8 +9,9 @@ import grpc
 import pytest
 from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
-from serving.config import BatchingConfig, ModelConfig
+from serving.config import BatchingConfig, ModelConfig, ServerConfig
 from serving.errors import ServingError
+from serving.server import Server
 
 
 @pytest.fixture(scope="module")
@@ -156,17 +157,24 @@ def test_a_dimension_that_the_signature_fixes_is_not_padded(served, ask):
 
 
 @pytest.mark.parametrize("is_per_model", [False, True], ids=["global", "per model"])
-def test_parameters_that_contradict_each_other_end_the_version(start_server, rows_model, tmp_path, tools, is_per_model):
+def test_parameters_that_contradict_each_other_end_the_version(rows_model, tmp_path, tools, is_per_model):
     tools.publish(rows_model, tmp_path / "bad" / "1")
     (tmp_path / "bad" / "1" / "batching_params.pbtxt").write_text("max_batch_size { value: 4 } allowed_batch_sizes: 2")
-    config = BatchingConfig() if is_per_model else BatchingConfig(max_batch_size=4, allowed_batch_sizes=(2,))
-    with pytest.raises(ServingError) as raised:
-        start_server(
+    server = Server(
+        ServerConfig(
             models=(ModelConfig("bad", tmp_path / "bad"),),
-            batching=config,
+            port=0,
+            host="127.0.0.1",
+            batching=BatchingConfig() if is_per_model else BatchingConfig(max_batch_size=4, allowed_batch_sizes=(2,)),
             enable_per_model_batching_parameters=is_per_model,
             max_num_load_retries=0,
         )
+    )
+    try:
+        with pytest.raises(ServingError) as raised:
+            server.start()
+    finally:
+        server.stop()
     assert raised.value.message.startswith("1 servable(s) did not become available: ")
     assert raised.value.message.endswith(
         "{name: bad version: 1} due to error: INVALID_ARGUMENT: Last entry in allowed_batch_sizes must match "
