@@ -12,9 +12,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 from serving import version_policy
 from serving.errors import Internal, ServableNotFound, ServingError
@@ -97,16 +98,27 @@ class Manager:
         self._serving: dict[str, dict[int, _Managed]] = {}
         self._history: dict[str, dict[int, VersionStatus]] = {}
         self._stopping = False
-        self._loaders = ThreadPoolExecutor(max(1, num_load_threads), thread_name_prefix="load")
-        self._unloaders = ThreadPoolExecutor(max(1, num_unload_threads), thread_name_prefix="unload")
+        self._jobs: set[futures.Future[None]] = set()
+        self._loaders = futures.ThreadPoolExecutor(max(1, num_load_threads), thread_name_prefix="load")
+        self._unloaders = futures.ThreadPoolExecutor(max(1, num_unload_threads), thread_name_prefix="unload")
         self._thread = threading.Thread(target=self._run, name="manager", daemon=True)
 
     def start(self) -> None:
         """Begin to act on what is aspired."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop managing and unload everything; borrowed versions are not waited for."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether a version is being loaded or unloaded at this moment."""
+        return any(not job.done() for job in list(self._jobs))
+
+    def stop(self, *, timeout_seconds: float | None = None) -> None:
+        """Stop managing and unload everything; borrowed versions are not waited for.
+
+        Args:
+            timeout_seconds: How long to wait for loads that have begun, which nothing can interrupt; None: as
+                long as they take.
+        """
         with self._lock:
             if self._stopping:
                 return
@@ -115,7 +127,8 @@ class Manager:
         if self._thread.ident is not None:
             self._thread.join()
         for workers in (self._loaders, self._unloaders):
-            workers.shutdown(wait=True, cancel_futures=True)
+            workers.shutdown(wait=False, cancel_futures=True)
+        futures.wait(list(self._jobs), timeout_seconds)
         with self._lock:
             leftover = [managed for managed in self._managed.values() if managed.borrowers == 0]
             self._serving.clear()
@@ -258,7 +271,7 @@ class Manager:
                 managed = versions[action.version]
                 managed.phase = Phase.LOADING
                 self._publish(managed.id, State.LOADING)
-                self._loaders.submit(self._load_one, managed)
+                self._submit(self._loaders, self._load_one, managed)
             elif isinstance(action, version_policy.Unload):
                 managed = versions[action.version]
                 managed.phase = Phase.UNLOADING
@@ -267,19 +280,24 @@ class Manager:
             else:
                 return
 
+    def _submit(self, workers: futures.Executor, job: Callable[..., None], *arguments: Any) -> None:
+        future = workers.submit(job, *arguments)
+        self._jobs.add(future)
+        future.add_done_callback(self._jobs.discard)
+
     def _start_due_retries(self) -> None:
         for managed in self._managed.values():
             if managed.retry_at is not None and managed.retry_at <= time.monotonic():
                 managed.retry_at = None
                 id, failures = managed.id, managed.failures
                 _log.info("Retrying of Loading servable: {name: %s version: %d} retry: %d", *astuple(id), failures)
-                self._loaders.submit(self._load_one, managed)
+                self._submit(self._loaders, self._load_one, managed)
 
     def _finish_unloading(self) -> None:
         for managed in self._managed.values():
             if managed.phase is Phase.UNLOADING and managed.borrowers == 0 and managed.servable is not None:
                 servable, managed.servable = managed.servable, None
-                self._unloaders.submit(self._unload_one, managed, servable)
+                self._submit(self._unloaders, self._unload_one, managed, servable)
 
     def _load_one(self, managed: _Managed) -> None:
         started = time.monotonic()
@@ -307,14 +325,15 @@ class Manager:
     def _take_in(self, managed: _Managed, servable: Servable) -> bool:
         """Make a version available, unless it is not wanted any more."""
         with self._changed:
-            if managed.is_aspired:
+            is_wanted = managed.is_aspired and not self._stopping
+            if is_wanted:
                 managed.servable = servable
                 managed.error = None
                 managed.phase = Phase.READY
                 self._serving.setdefault(managed.id.name, {})[managed.id.version] = managed
                 self._publish(managed.id, State.AVAILABLE)
                 self._changed.notify_all()
-            return managed.is_aspired
+            return is_wanted
 
     def _load_failed(self, managed: _Managed, error: ServingError) -> None:
         _log.error("Loading servable: {name: %s version: %d} failed: %s", managed.id.name, managed.id.version, error)
@@ -335,7 +354,7 @@ class Manager:
             _log.exception("Unloading {name: %s version: %d} failed", managed.id.name, managed.id.version)
         with self._changed:
             self._end(managed, error)
-            if managed.is_aspired:
+            if managed.is_aspired and not self._stopping:
                 # Wanted again while it was on its way out: from the beginning.
                 path = self._aspired[managed.id.name][managed.id.version]
                 self._managed[managed.id] = _Managed(managed.id, path)

@@ -186,23 +186,30 @@ class FileSystemSource:
         if self._poll_wait_seconds >= 0:
             self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread; no more polls after this returns."""
+    def stop(self, *, timeout_seconds: float | None = None) -> None:
+        """End the thread.
+
+        Args:
+            timeout_seconds: How long to wait for a poll under way, which a file system may hold up; None: as long
+                as it takes.
+        """
         self._stopped.set()
         self._wanted.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(timeout_seconds)
 
     def update(self, models: Sequence[ModelConfig]) -> None:
         """Watch these models instead: those that are gone are not aspired any more, the others are looked at."""
         with self._lock:
+            is_news = tuple(models) != self._models
             kept = {model.name for model in models} | self._found
             gone = [model.name for model in self._models if model.name not in kept]
             self._models = tuple(models)
             for name in gone:
                 self._problems.pop(name, None)
                 self._aspire(name, {})
-        self._wanted.set()
+        if is_news:
+            self._wanted.set()
 
     def wait_for_poll(self, timeout_seconds: float) -> bool:
         """Wait for the end of the first poll; false if it does not come in time."""

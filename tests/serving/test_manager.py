@@ -253,6 +253,20 @@ def test_stopping_unloads(make_manager, loader, tools):
     assert all(servable.is_unloaded for servable in loader.loaded.values())
 
 
+def test_stopping_waits_for_a_load_no_longer_than_asked(make_manager, loader, tools):
+    loader.gate = threading.Event()
+    manager = make_manager()
+    aspire(manager, 1)
+    tools.wait_for(lambda: loader.attempts == [1])
+    manager.stop(timeout_seconds=0.01)
+    assert manager.is_busy
+    loader.gate.set()
+    tools.wait_for(lambda: not manager.is_busy)
+    # What came too late is not served, and its memory is given back.
+    assert loader.loaded[1].is_unloaded
+    assert manager.available_versions("m") == frozenset()
+
+
 def test_requests_never_fail_while_versions_come_and_go(make_manager, loader, tools):
     manager = make_manager()
     aspire(manager, 1)
