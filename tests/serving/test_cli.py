@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import os
 import re
@@ -11,13 +12,15 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 
+import serving as serving_package
 from serving import cli, flags
-from serving.config import BatchingConfig
+from serving.config import BatchingConfig, ServerConfig
 from serving.errors import ServingError
 
 
@@ -378,3 +381,30 @@ def test_sigterm_with_a_delay_tells_probes_first(run, tmp_path):
 def test_a_refused_flag_may_be_named_to_be_switched_off(value, is_set):
     arguments = cli.make_parser().parse_args([f"--use_alts_credentials={value}"])
     assert cli._is_set(arguments.use_alts_credentials) is is_set
+
+
+def other_value(flag):
+    if isinstance(flag.default, bool):
+        return str(not flag.default).lower()
+    return "/x" if isinstance(flag.default, str) else str(max(flag.default, 0) + 7)
+
+
+# It prints and ends before there is a configuration.
+@pytest.mark.parametrize("name", [flag.name for flag in flags.FLAGS if flag.name != "version"])
+def test_a_flag_reaches_the_configuration_or_is_refused(name):
+    [flag] = [flag for flag in flags.FLAGS if flag.name == name]
+    given = ["--model_base_path=/m", f"--{name}={other_value(flag)}"]
+    try:
+        assert config(*given) != config("--model_base_path=/m")
+    except ServingError as error:
+        assert error.message
+
+
+# These pass the configuration on, and act on nothing.
+READ_ONLY = ("cli.py", "flags.py", "config.py")
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(ServerConfig)])
+def test_what_is_configured_is_acted_on_somewhere(name):
+    modules = [path for path in Path(serving_package.__file__).parent.rglob("*.py") if path.name not in READ_ONLY]
+    assert any(re.search(rf"\b{name}\b", path.read_text(encoding="utf-8")) for path in modules)

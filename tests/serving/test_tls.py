@@ -9,6 +9,7 @@ import ipaddress
 import os
 import re
 import ssl
+import sys
 import tempfile
 
 import grpc
@@ -196,8 +197,9 @@ def test_without_the_flag_rest_stays_in_the_clear_as_upstream(start_server, serv
     assert client.http("GET", "/v1/models/no")[0] == 404
 
 
-def test_no_key_stays_on_disk(server_identity, tmp_path, monkeypatch):
+def test_without_a_file_system_in_memory_no_key_stays_on_disk(server_identity, tmp_path, monkeypatch):
     seen = []
+    monkeypatch.setattr(sys, "platform", "darwin")
     remove = os.unlink
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(os, "unlink", lambda path: (seen.append(os.stat(path).st_mode & 0o777), remove(path)))
@@ -212,6 +214,12 @@ PAIR = (
     r"server_key and server_cert are no PEM key and certificate that belong together \([^\n]+\)\. "
     r"They must hold the PEM texts themselves, the key without a password\."
 )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs files in memory")
+def test_no_folder_to_write_to_is_needed(server_identity, monkeypatch):
+    monkeypatch.setattr(tempfile, "mkstemp", lambda: pytest.fail("a key was about to be written to a disk"))
+    tls.http_context(SslConfig(server_identity.key, server_identity.cert))
 
 
 @pytest.fixture
