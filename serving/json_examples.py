@@ -16,7 +16,8 @@ from serving import wire_format
 from serving.errors import InvalidArgument
 from serving.json_display import json_type, quote, show
 from serving.json_floats import format_floats
-from serving.json_tensors import decode_base64, is_base64, parse_request, to_bytes
+from serving.json_tensors import parse_request
+from serving.json_values import decode_base64, is_base64, to_bytes
 from serving.messages import Classification, Regression
 
 _INT64, _UINT64 = range(-(2**63), 2**63), range(2**64)
