@@ -145,6 +145,6 @@ def _check(host: str, port: int | None, what: str, flag: str) -> None:
             probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
-                raise HostUnknown(host, error.strerror) from error
+                raise HostUnknown(host, error.strerror or str(error)) from error
             reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
             raise PortTaken(what, port, flag, reason) from error

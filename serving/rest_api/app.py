@@ -137,12 +137,21 @@ class RestApi:
         return int(listener.getsockname()[1])
 
     async def _close(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._runner is None:
+            return
+        server = self._runner.server
+        await self._runner.cleanup()
+        if server is not None:
+            # A connection that was accepted as the others closed would stay open, and its client would wait.
+            for _ in range(3):
+                await asyncio.sleep(0)
+            await server.shutdown(0)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path
-        response: web.Response | None = probes.answer(path, self._health)
+        response: web.Response | None = probes.answer(
+            path, self._health, may_know_why=lambda: self._refusal(request) is None
+        )
         if response is not None:
             return response
         if self._web_page is not None and (response := self._web_page.file(request.method, path)) is not None:

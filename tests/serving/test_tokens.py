@@ -93,6 +93,14 @@ def test_probes_need_no_token(guarded, path):
     assert guarded.http("GET", path) == (200, "ok\n")
 
 
+def test_why_a_server_is_not_ready_is_told_to_who_may_ask(start_server, tmp_path):
+    (tmp_path / "tokens").write_text("t")
+    client = start_server(models_dir=tmp_path, auth_tokens_file=tmp_path / "tokens")
+    client.server.leave()
+    assert client.http("GET", "/readyz") == (503, "not ready\n")
+    assert client.http("GET", "/readyz", Authorization="Bearer t") == (503, "not ready\nThe server is shutting down.\n")
+
+
 def test_grpc_health_checks_need_no_token_and_no_other_service_goes_without(guarded):
     health = health_pb2_grpc.HealthStub(guarded.channel)
     assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
