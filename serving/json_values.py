@@ -1,7 +1,7 @@
 """One JSON value → one array: TF Serving's rules of types and shapes, its base64, its sentences.
 
 Source: FillTensorProto and AddValueToTensor in tensorflow_serving/util/json_tensor.cc. What is rectangular and of one
-type is read at once, at C speed; all else value by value, in upstream's order, for the sentence that upstream would find.
+type is read at once, at C speed; all else value by value, in upstream's order, for the sentence that upstream finds.
 """
 
 from __future__ import annotations
