@@ -167,20 +167,24 @@ def answer_orders(rate: Callable[[int, int, float], float]) -> None:
 
 
 class Role:
-    """A process of this script that measures when told to."""
+    """A process of a benchmark script that measures when told to."""
 
-    def __init__(self, *argv: str) -> None:
+    def __init__(self, *argv: str, script: str = __file__) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, script, *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._answer()
 
     def rate(self, batch_size: int, threads: int, seconds: float) -> float:
         """Images per second."""
+        return float(self.ask([batch_size, threads, seconds]))
+
+    def ask(self, order: Sequence[float]) -> Any:
+        """What the process answers to an order."""
         stdin: Any = self._process.stdin
-        stdin.write(json.dumps([batch_size, threads, seconds]) + "\n")
+        stdin.write(json.dumps(order) + "\n")
         stdin.flush()
-        return float(self._answer())
+        return self._answer()
 
     def _answer(self) -> Any:
         stdout: Any = self._process.stdout
