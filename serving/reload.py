@@ -6,17 +6,25 @@ the wait for new models has an end if one is asked for, and keeps no other confi
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from serving import model_configs
 from serving.config import ModelConfig, check_models
-from serving.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, ServingError, ShuttingDown
+from serving.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+    ServingError,
+    ShuttingDown,
+)
 from serving.labels import LabelMap
 from serving.manager import Manager
 from serving.source import FileSystemSource
@@ -24,6 +32,7 @@ from serving.source import FileSystemSource
 _log = logging.getLogger(__name__)
 
 _WAIT_SLICE_SECONDS = 0.1
+_MAX_WAITING_LISTS = 4
 
 Models = Sequence[ModelConfig]
 
@@ -82,6 +91,7 @@ class Configuration:
         self._models: tuple[ModelConfig, ...] = ()  # of the last list that was not refused, though it may have failed
         self._served: tuple[ModelConfig, ...] = ()  # what the source watches
         self._awaited: set[str] = set()
+        self._waiting: list[threading.Event] = []
         self._is_first = True
         self._is_started = False
 
@@ -122,14 +132,37 @@ class Configuration:
         """
         awaited = self._take_message(message)
         timeouts = [seconds for seconds in (timeout_seconds, self._reload_timeout_seconds or None) if seconds]
-        try:
-            self._wait_until_settled(awaited, min(timeouts, default=None), self._should_stop)
-        except StartupCancelled as cancelled:
-            raise ShuttingDown() from cancelled
+        with self._turn_to_wait() as is_over:
+            try:
+                self._wait_until_settled(
+                    awaited, min(timeouts, default=None), lambda: self._should_stop() or is_over.is_set()
+                )
+            except StartupCancelled as cancelled:
+                if self._should_stop():
+                    raise ShuttingDown() from cancelled
+                raise ResourceExhausted(
+                    f"{_MAX_WAITING_LISTS} later lists wait for their models, too; this one is waited for no longer. "
+                    "GetModelStatus tells which models are available."
+                ) from cancelled
         with self._lock:
             self._awaited -= awaited
         self._check_available(awaited)
         self._is_first = False
+
+    @contextlib.contextmanager
+    def _turn_to_wait(self) -> Iterator[threading.Event]:
+        """A place among the lists that wait, with an event that ends it: each holds a thread of the server."""
+        is_over = threading.Event()
+        with self._lock:
+            if len(self._waiting) == _MAX_WAITING_LISTS:
+                self._waiting.pop(0).set()
+            self._waiting.append(is_over)
+        try:
+            yield is_over
+        finally:
+            with self._lock:
+                if not is_over.is_set():
+                    self._waiting.remove(is_over)
 
     def update(self, message: Any) -> None:
         """Put another list in force without waiting for its models.
@@ -139,7 +172,7 @@ class Configuration:
         Raises: ServingError, in TF Serving's words.
         """
         self._take_message(message)
-        self._is_first = False
+        self._is_first = self._kind is ConfigKind.NOTHING
 
     def readiness(self) -> tuple[bool, list[str]]:
         """Whether every model in force can be asked, and a sentence for each that cannot.

@@ -57,8 +57,10 @@ class FolderEngine:
 
     def __init__(self):
         self.gate = None
+        self.paths = []
 
     def load(self, path):
+        self.paths.append(path)
         if self.gate is not None:
             assert self.gate.wait(20)
         try:
@@ -446,6 +448,60 @@ def test_without_a_limit_a_call_waits_as_long_as_its_client_and_others_are_heard
     waiting.join(20)
     assert answers[0].HasField("status")
     assert (server.ask("b"), server.ask("late")) == (20, 20)
+
+
+def test_only_so_many_calls_wait_each_in_a_thread(serve, publish, entry, tools):
+    server = serve(())
+    configuration = server.server._configuration
+    answers = []
+
+    def reload():
+        answers.append(server.reload(entry("late"), timeout=None))
+
+    calls = []
+    for number in range(1, 6):
+        calls.append(threading.Thread(target=reload))
+        calls[-1].start()
+        # One after the other, so that the first is the one that is sent away.
+        tools.wait_for(lambda number=number: len(configuration._waiting) == min(number, 4))
+    tools.wait_for(lambda: answers)
+    assert answers == [
+        (
+            "RESOURCE_EXHAUSTED",
+            "4 later lists wait for their models, too; this one is waited for no longer. GetModelStatus tells which "
+            "models are available.",
+        )
+    ]
+    publish("late", v1=10)
+    for call in calls:
+        call.join(20)
+    assert all(answer.HasField("status") for answer in answers[1:])
+    assert len(answers) == 5
+    assert configuration._waiting == []
+
+
+def test_a_server_that_stops_while_it_loads_gives_up_after_the_grace(serve, publish, tmp_path, tools):
+    publish("a", v1=10)
+    server = serve([ModelConfig("a", tmp_path / "a")])
+    server.engine.gate = threading.Event()
+    publish("a", v2=20)
+    tools.wait_for(lambda: server.states("a").get(2) == "LOADING")
+    started = time.monotonic()
+    assert server.server.stop(grace_period_seconds=0.1)
+    assert time.monotonic() - started < 10
+    assert server.server.is_loading
+    server.engine.gate.set()
+    tools.wait_for(lambda: not server.server.is_loading)
+
+
+def test_a_path_with_the_same_version_is_not_loaded_again(serve, publish, entry, tmp_path, tools):
+    publish("a", v1=10)
+    publish("elsewhere", v1=11)
+    server = serve([ModelConfig("a", tmp_path / "a")])
+    assert server.reload(entry("a", path=tmp_path / "elsewhere")).HasField("status")
+    publish("elsewhere", v2=22)
+    tools.wait_for(lambda: server.states("a") == {1: "END", 2: "AVAILABLE"})
+    assert server.engine.paths == [tmp_path / "a" / "1", tmp_path / "elsewhere" / "2"]
 
 
 def test_a_server_that_stops_does_not_wait_for_a_missing_model(serve, entry, tools):
