@@ -237,6 +237,7 @@ class RestClient:
             if self._is_compressed:
                 body = gzip.compress(body, compresslevel=1)
                 headers["Content-Encoding"] = "gzip"
+        tried: list[addresses.RestAddress] = []
         while True:
             if self._closed.is_set():
                 raise errors.CancelledCallError(f"{self!r} is closed.")
@@ -245,7 +246,8 @@ class RestClient:
                 headers["Authorization"] = header
             cause: Failure | None = None
             try:
-                response = self._connections.ask(self._connections.choose(), method, path, body, headers, attempts)
+                tried.append(self._connections.choose(tried))
+                response = self._connections.ask(tried[-1], method, path, body, headers, attempts)
                 if response.status == 200:
                     return response
                 error = _error(response)

@@ -58,12 +58,12 @@ class Connections:
         self._next = 0
         self.is_closed = False
 
-    def choose(self) -> RestAddress:
-        """The server whose turn it is."""
+    def choose(self, tried: Sequence[RestAddress]) -> RestAddress:
+        """The server whose turn it is, among those that this call has tried least."""
         with self._lock:
-            server = self._servers[self._next % len(self._servers)]
+            start = self._next % len(self._servers)
             self._next += 1
-            return server
+        return min(self._servers[start:] + self._servers[:start], key=tried.count)
 
     def ask(
         self,
