@@ -10,6 +10,7 @@ from pathlib import Path
 from serving import load_metrics, ports, warmup
 from serving.batching import BatchingRunner
 from serving.config import ServerConfig
+from serving.config_file import ConfigFilePoller
 from serving.cpu_count import available_cpus
 from serving.engines import Engines
 from serving.errors import InvalidArgument
@@ -21,7 +22,7 @@ from serving.manager import Manager
 from serving.messages import ServableId
 from serving.metrics import Metrics
 from serving.object_storage import ObjectStorage
-from serving.reload import ConfigFilePoller, Configuration
+from serving.reload import Configuration
 from serving.request_log import RequestLog
 from serving.rest_api.app import RestApi
 from serving.runners import DirectRunner, Runner

@@ -101,8 +101,10 @@ ALLOWED = {
     "serving.answer_comparison": SERVING_LEAVES | {"serving.proto_tensors"},
     "serving.replay": {"serving.answer_comparison", "serving.quiet_start"},
     "serving.request_log": SERVING_LEAVES
-    | {"serving.config", "serving.metrics", "serving.prediction_logs", "serving.request_log_config"},
+    | {"serving.config", "serving.metrics", "serving.prediction_logs", "serving.request_log_config"}
+    | {"serving.tfrecords"},
     "serving.request_log_config": SERVING_LEAVES,
+    "serving.tfrecords": set(),
     "serving.batching": SERVING_LEAVES
     | {"serving.batch_queue", "serving.batch_tensors", "serving.config", "serving.metrics"}
     | {"serving.runners", "serving.servable"},
@@ -172,6 +174,7 @@ ALLOWED = {
     "serving.json_parser": SERVING_LEAVES,
     "serving.json_tensors": SERVING_LEAVES | {"serving.json_display", "serving.json_parser", "serving.json_values"},
     "serving.json_values": SERVING_LEAVES | {"serving.json_display", "serving.proto_tensors"},
+    "serving.config_file": SERVING_LEAVES | {"serving.model_configs", "serving.reload"},
     "serving.object_storage": SERVING_LEAVES,
     "serving.reload": SERVING_LEAVES
     | {"serving.config", "serving.labels", "serving.manager", "serving.model_configs", "serving.source"},
@@ -199,6 +202,7 @@ ALLOWED = {
     | {
         "serving.batching",
         "serving.config",
+        "serving.config_file",
         "serving.cpu_count",
         "serving.engines",
         "serving.grpc_api",

@@ -535,7 +535,7 @@ def test_the_file_is_read_again_and_again(serve, publish, entry, tmp_path, tools
         aside.rename(path)
 
     def errors():
-        return [record.getMessage() for record in caplog.records if record.name == "serving.reload"
+        return [record.getMessage() for record in caplog.records if record.name == "serving.config_file"
                 and record.levelname == "ERROR"]  # fmt: skip
 
     write(f"model_config_list {{ {entry('a')} }}")
