@@ -115,8 +115,10 @@ def _packed_numbers(numbers: list[Any], dtype: int) -> np.ndarray | None:
         allowed = _INTEGERS[dtype]
         if int(array.min()) not in allowed or int(array.max()) not in allowed:
             return None
+    if array.dtype == wanted:
+        return array
     with np.errstate(over="ignore"):
-        return array.astype(wanted, copy=False)
+        return array.astype(wanted)
 
 
 def to_bytes(text: str) -> bytes:
