@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -44,11 +45,18 @@ def encode_log(
     """
     request_bytes = request if isinstance(request, bytes) else request()
     response_bytes = response if isinstance(response, bytes) else response()
-    metadata = encode_bytes(1, _model_spec_of(kind, response_bytes)) + encode_bytes(2, sampling_config)
-    metadata += b"".join(encode_bytes(3, tag.encode()) for tag in saved_model_tags)
-    metadata += b"\x20" + encode_varint(timestamp_seconds)
+    spec = _model_spec_of(kind, response_bytes)
+    metadata = _encode_metadata(spec, sampling_config, tuple(saved_model_tags), timestamp_seconds)
     exchange = encode_bytes(1, request_bytes) + encode_bytes(2, response_bytes)
-    return encode_bytes(1, metadata) + encode_bytes(int(kind), exchange)
+    return metadata + encode_bytes(int(kind), exchange)
+
+
+# The records of a second have it in common.
+@functools.lru_cache(maxsize=64)
+def _encode_metadata(spec: bytes, sampling_config: bytes, tags: tuple[str, ...], timestamp_seconds: int) -> bytes:
+    metadata = encode_bytes(1, spec) + encode_bytes(2, sampling_config)
+    metadata += b"".join(encode_bytes(3, tag.encode()) for tag in tags)
+    return encode_bytes(1, metadata + b"\x20" + encode_varint(timestamp_seconds))
 
 
 def _model_spec_of(kind: LogKind, response: bytes) -> bytes:

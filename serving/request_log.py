@@ -7,6 +7,7 @@ files are what `assets.extra/tf_serving_warmup_requests` wants to be, and what `
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import random
@@ -17,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from serving import prediction_logs
 from serving.config import ModelConfig
@@ -25,6 +26,7 @@ from serving.metrics import Metrics
 from serving.prediction_logs import LogKind, Message
 from serving.request_log_config import RequestLogConfig
 from serving.status import Code
+from serving.tfrecords import TFRecordFile
 
 _log = logging.getLogger(__name__)
 
@@ -37,11 +39,13 @@ MAX_FILE_SECONDS = 3600.0
 # After a failed write, such as to a full disk, the next try is so much later.
 RETRY_SECONDS = 10.0
 
+# Waking for each record would cost the requests more than writing it: they run in the same process.
+_LINGER_SECONDS = 0.05
 _STOP_SECONDS = 10.0
 
 
 class Writer(Protocol):
-    """What writes records; `tf.io.TFRecordWriter` is one."""
+    """What writes records into a file; `TFRecordFile` is one."""
 
     def write(self, record: bytes) -> None:
         """Add a record."""
@@ -72,7 +76,7 @@ class RequestLog:
         metrics: Metrics,
         *,
         saved_model_tags: Sequence[str] = (),
-        open_writer: Callable[[str], Writer] | None = None,
+        open_writer: Callable[[str], Writer] = TFRecordFile,
         max_file_bytes: int = MAX_FILE_BYTES,
         max_file_seconds: float = MAX_FILE_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
@@ -81,14 +85,14 @@ class RequestLog:
         Args:
             metrics: Where records are counted.
             saved_model_tags: Repeated in each record.
-            open_writer: Opens a file; by default TensorFlow's writer, which knows the checksums.
+            open_writer: Opens a file for records.
             max_file_bytes: From this size on another file is begun.
             max_file_seconds: From this age on another file is begun.
             retry_seconds: How long nothing is written after a failure.
         """
         self._metrics = metrics
         self._tags = tuple(saved_model_tags)
-        self._open_writer = open_writer or _tensorflow_writer
+        self._open_writer = open_writer
         self._max_file_bytes = max_file_bytes
         self._max_file_seconds = max_file_seconds
         self._retry_seconds = retry_seconds
@@ -147,7 +151,7 @@ class RequestLog:
             if not is_full:
                 self._waiting.append(record)
                 self._waiting_bytes += waiting_bytes
-                if len(self._waiting) == 1:
+                if len(self._waiting) == 1 or self._is_half_full():
                     self._changed.notify()
         if is_full:
             self._count(record, Code.RESOURCE_EXHAUSTED)
@@ -159,6 +163,8 @@ class RequestLog:
         while True:
             with self._changed:
                 self._changed.wait_for(self._has_something_to_do, self._seconds_to_rotation())
+                if self._waiting:
+                    self._changed.wait_for(lambda: self._stopping or self._is_half_full(), _LINGER_SECONDS)
                 records, self._waiting = self._waiting, deque()
                 self._waiting_bytes = 0
                 prefixes = {config.filename_prefix for config in self._configs.values()}
@@ -173,6 +179,9 @@ class RequestLog:
                     del self._files[prefix]
             if is_last:
                 return
+
+    def _is_half_full(self) -> bool:
+        return 2 * len(self._waiting) >= MAX_WAITING_RECORDS or 2 * self._waiting_bytes >= MAX_WAITING_BYTES
 
     def _has_something_to_do(self) -> bool:
         prefixes = {config.filename_prefix for config in self._configs.values()}
@@ -293,8 +302,7 @@ class _LogFile:
         self._number += 1
         began = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         self._path = f"{self._prefix}-{began}Z-{self._token}-{self._number:05d}.tfrecord"
-        if "://" not in self._path:
-            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+        Path(self._path).parent.mkdir(parents=True, exist_ok=True)
         self._writer = self._open_writer(self._path)
         self._bytes = 0
         self._opened_at = time.monotonic()
@@ -318,10 +326,10 @@ class _LogFile:
         if writer is not None:
             with contextlib.suppress(Exception):
                 writer.close()
-        with contextlib.suppress(OSError):
-            os.truncate(self._path, self._bytes)
-            if not self._bytes:
-                os.unlink(self._path)
+            with contextlib.suppress(OSError):
+                os.truncate(self._path, self._bytes)
+                if not self._bytes:
+                    os.unlink(self._path)
         if self._failure is None:
             _log.error(
                 "Requests cannot be logged under %s: %s. They are answered all the same; the next try is in %g s.",
@@ -335,12 +343,5 @@ class _LogFile:
 
 
 def _code_of(error: Exception) -> Code:
-    code: Any = getattr(error, "error_code", None)
-    return Code(code) if isinstance(code, int) else Code.INTERNAL
-
-
-def _tensorflow_writer(path: str) -> Writer:
-    import tensorflow as tf
-
-    writer: Writer = tf.io.TFRecordWriter(path)
-    return writer
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return Code.RESOURCE_EXHAUSTED if is_full else Code.INTERNAL

@@ -43,7 +43,7 @@ def parse(model_name: str, message: Any) -> RequestLogConfig:
     collector, sampling = message.log_collector_config, message.sampling_config
     if collector.type != COLLECTOR_TYPE or message.HasField("custom_logging_config"):
         raise InvalidArgument("No request-logger-creator provided.")
-    if not collector.filename_prefix.startswith("/") and "://" not in collector.filename_prefix:
+    if not collector.filename_prefix.startswith("/"):
         raise InvalidArgument(
             f"Expected model {model_name} to log its requests under an absolute path; got "
             f'filename_prefix={collector.filename_prefix}. Write, for instance, filename_prefix: "/logs/{model_name}".'

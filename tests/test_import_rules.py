@@ -239,7 +239,9 @@ ALLOWED = {
         "serving.session_engine",
         "serving.tflite_engine",
     },
-    "serving.graph_split": set(),
+    "serving.graph_flattening": {"serving.graph_nodes"},
+    "serving.graph_nodes": set(),
+    "serving.graph_split": {"serving.graph_nodes"},
     "serving.isolated_process": SERVING_LEAVES
     | {
         "serving.engines",
@@ -250,7 +252,14 @@ ALLOWED = {
     },
     "serving.isolated_servable": SERVING_LEAVES | {"serving.signatures", "serving.tensor_frames"},
     "serving.openvino_engine": SERVING_LEAVES
-    | {"serving.engine_comparison", "serving.graph_split", "serving.openvino_network", "serving.session_engine"},
+    | {
+        "serving.engine_comparison",
+        "serving.graph_flattening",
+        "serving.graph_nodes",
+        "serving.graph_split",
+        "serving.openvino_network",
+        "serving.session_engine",
+    },
     "serving.openvino_network": SERVING_LEAVES | {"serving.graph_split"},
     "serving.session_config": SERVING_LEAVES | {"serving.engine_choice"},
     "serving.session_engine": SERVING_LEAVES | {"serving.pace", "serving.signatures"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import threading
 import time
@@ -26,6 +27,7 @@ from serving.metrics import Metrics
 from serving.prediction_logs import LogKind
 from serving.request_log import RequestLog
 from serving.request_log_config import RequestLogConfig
+from serving.tfrecords import TFRecordFile
 
 
 class Files:
@@ -155,10 +157,8 @@ def test_large_records_are_bounded_by_their_bytes(make_log, monkeypatch):
 
 
 def test_a_full_disk_is_told_once_and_tried_again_later(make_log, caplog, tools):
-    import tensorflow as tf
-
     files = Files()
-    files.broken = tf.errors.ResourceExhaustedError(None, None, "/nowhere/log-1; No space left on device")
+    files.broken = OSError(errno.ENOSPC, "No space left on device")
     log = make_log(files, retry_seconds=0)
     log.update([model()])
     with caplog.at_level("INFO", logger="serving.request_log"):
@@ -171,8 +171,8 @@ def test_a_full_disk_is_told_once_and_tried_again_later(make_log, caplog, tools)
         record(log)
         log.stop()
     assert [entry.getMessage() for entry in caplog.records if entry.name == "serving.request_log"] == [
-        "Requests cannot be logged under /nowhere/log: /nowhere/log-1; No space left on device. They are answered all "
-        "the same; the next try is in 0 s.",
+        "Requests cannot be logged under /nowhere/log: [Errno 28] No space left on device. They are answered all the "
+        "same; the next try is in 0 s.",
         "Requests are logged again under /nowhere/log.",
     ]
     assert counted(log)[0] == '{model_name="m",status_code="OK"} 1'
@@ -239,33 +239,20 @@ def test_a_reload_closes_what_is_no_longer_written_and_keeps_the_rest(make_log, 
     assert len(files.written) == 2
 
 
-def test_a_file_that_failed_keeps_its_whole_records_only(make_log, tmp_path, tools):
-    import tensorflow as tf
+def test_a_file_that_failed_keeps_its_whole_records_only(tmp_path, tools):
+    flushed = []
 
-    written = []
+    class HalfBroken(TFRecordFile):
+        def flush(self):
+            super().flush()
+            flushed.append(1)
+            if len(flushed) == 2:
+                raise OSError("torn")
 
-    def open_writer(path):
-        writer = tf.io.TFRecordWriter(path)
-
-        class HalfBroken:
-            def write(self, data):
-                writer.write(data)
-
-            def flush(self):
-                writer.flush()
-                written.append(1)
-                if len(written) == 2:
-                    raise OSError("torn")
-
-            def close(self):
-                writer.close()
-
-        return HalfBroken()
-
-    log = RequestLog(Metrics(), open_writer=open_writer, retry_seconds=60)
+    log = RequestLog(Metrics(), open_writer=HalfBroken, retry_seconds=60)
     log.update([model(prefix=str(tmp_path / "log"))])
     record(log, b"\x1a\x00")
-    tools.wait_for(lambda: written)
+    tools.wait_for(lambda: flushed)
     record(log, b"\x1a\x00")
     log.stop()
     assert counted(log) == ['{model_name="m",status_code="INTERNAL"} 1', '{model_name="m",status_code="OK"} 1']
@@ -493,3 +480,15 @@ def test_a_reload_turns_logging_on_and_off(saved_models, start_server, tmp_path,
         reload(logging_config(type="sponge"))
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert raised.value.details() == "No request-logger-creator provided."
+
+
+def test_a_replay_shows_the_token_that_the_server_asks_for(logged, saved_models, start_server, tmp_path, tools, capsys):
+    tools.publish(saved_models.arithmetic, tmp_path / "m" / "1")
+    tokens = tmp_path / "tokens"
+    tokens.write_text("secret-of-more-than-sixteen-characters\n")
+    client = start_server(models=(ModelConfig("m", tmp_path / "m"),), auth_tokens_file=tokens)
+    arguments = [str(logged.file), "--address", f"localhost:{client.server.grpc_port}"]
+    assert replay.main(arguments) == 1
+    assert capsys.readouterr().out.startswith("requests: 5 (UNAUTHENTICATED 5)\n")
+    assert replay.main([*arguments, "--token-file", str(tokens)]) == 0
+    assert capsys.readouterr().out.startswith("requests: 5 (OK 5)\n")
