@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 # Every interface, in IPv4's and in IPv6's words.
 _WILDCARDS = ("0.0.0.0", "::", "")
 # Connections that may wait to be accepted; the system caps it.
-_BACKLOG = 1024
+BACKLOG = 1024
 # sockaddr_un.sun_path has 108 bytes on Linux, 104 on macOS, with a zero at the end.
 _LONGEST_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
 
@@ -88,10 +88,10 @@ def listen(host: str, port: int) -> socket.socket:
     """
     if host in _WILDCARDS:
         if _is_dual_stack():
-            return socket.create_server(("::", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True)
-        return socket.create_server(("0.0.0.0", port), backlog=_BACKLOG)
+            return socket.create_server(("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+        return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)
     [(family, *_), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
 
 
 def _is_dual_stack() -> bool:

@@ -132,7 +132,7 @@ class RestApi:
         with contextlib.ExitStack() as undo:
             listener = ports.listen(host, port)
             undo.callback(listener.close)
-            await web.SockSite(self._runner, listener, ssl_context=context).start()
+            await web.SockSite(self._runner, listener, ssl_context=context, backlog=ports.BACKLOG).start()
             undo.pop_all()
         return int(listener.getsockname()[1])
 

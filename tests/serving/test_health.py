@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import predict_pb2
 
+from serving.config import ModelConfig
 from serving.health import LEAVING, Health
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = (
@@ -86,6 +88,18 @@ def test_who_leaves_says_so_first_goes_on_for_a_while_and_then_refuses(start_ser
             next(watch)
     with pytest.raises(OSError):
         client.post("/v1/models/m:predict", document)
+
+
+def test_a_server_whose_model_went_away_is_alive_but_not_ready(start_server, saved_models, tmp_path, tools):
+    tools.publish(saved_models.arithmetic, tmp_path / "m" / "1")
+    client = start_server(models=(ModelConfig("m", tmp_path / "m"),), max_num_load_retries=0)
+    assert client.http("GET", "/readyz") == (200, "ok\n")
+    shutil.rmtree(tmp_path / "m" / "1")
+    tools.wait_for(lambda: client.http("GET", "/readyz")[0] == 503)
+    assert client.http("GET", "/readyz")[1].startswith("not ready\nModel m has no available version: ")
+    assert client.http("GET", "/healthz") == (200, "ok\n")
+    tools.publish(saved_models.arithmetic, tmp_path / "m" / "2")
+    tools.wait_for(lambda: client.http("GET", "/readyz") == (200, "ok\n"))
 
 
 def test_whoever_listens_too_late_is_told_at_once():
