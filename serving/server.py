@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,8 @@ _log = logging.getLogger(__name__)
 
 # After the last answer was computed, gRPC still has to send it.
 _SEND_SECONDS = 1.0
+# Versions that may be copied from object storage while one is loaded.
+_COPIES_PER_LOAD = 4
 
 
 class Server:
@@ -56,9 +59,11 @@ class Server:
         self._metrics = Metrics()
         self._runner = _make_runner(config, num_cpus, self._metrics)
         self._storage = ObjectStorage(config.model_cache_dir)
+        num_loads = config.num_load_threads or num_cpus
+        self._turns_to_load = threading.Semaphore(num_loads)
         self._manager = Manager(
             self._load,
-            num_load_threads=config.num_load_threads or num_cpus,
+            num_load_threads=num_loads * _COPIES_PER_LOAD,
             num_unload_threads=config.num_unload_threads or config.num_load_threads or num_cpus,
             unloaded=lambda id, path: self._storage.forget(path),
             max_num_load_retries=config.max_num_load_retries,
@@ -233,7 +238,12 @@ class Server:
         return self._manager.is_busy
 
     def _load(self, id: ServableId, path: Path) -> Servable:
+        # A copy waits for a network, not for a processor: it shall not keep others from being loaded.
         self._storage.fetch(path)
+        with self._turns_to_load:
+            return self._load_local(id, path)
+
+    def _load_local(self, id: ServableId, path: Path) -> Servable:
         servable = load_metrics.count_load(self._metrics, path, self._engines.of(id.name).load)
         try:
             load_metrics.publish_mlmd(self._metrics, id, path)

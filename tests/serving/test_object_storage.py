@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import uuid
 
 import fsspec
@@ -187,6 +188,31 @@ def test_an_unknown_scheme_is_one_sentence(storage, tools):
         "Could not find base path floppy://a/m for servable m with error UNIMPLEMENTED: floppy://a/m is on a file "
         "system that fsspec does not know: ValueError: "
     )
+
+
+def test_a_slow_storage_holds_up_no_other_model(bucket, tmp_path, tools, monkeypatch):
+    put(f"{bucket}/far/1", a=b"1")
+    put(f"{bucket}/near/1", a=b"1")
+    memory = type(fsspec.filesystem("memory"))
+    get_file, gate = memory.get_file, threading.Event()
+
+    def slow(self, remote, local):
+        assert "near" in remote or gate.wait(20)
+        get_file(self, remote, local)
+
+    monkeypatch.setattr(memory, "get_file", slow)
+    models = tuple(ModelConfig(name, tmp_path, uri=f"{bucket}/{name}") for name in ("far", "near"))
+    config = ServerConfig(models=models, port=0, host="127.0.0.1", num_load_threads=1)
+    server = Server(config, engine=RecordingEngine())
+    starting = threading.Thread(target=server.start)
+    try:
+        starting.start()
+        tools.wait_for(lambda: server._manager.available_versions("near") == {1})
+        assert server._manager.available_versions("far") == frozenset()
+    finally:
+        gate.set()
+        starting.join(20)
+        server.stop(grace_period_seconds=1)
 
 
 class Loaded:
