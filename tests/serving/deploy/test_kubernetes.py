@@ -203,13 +203,15 @@ def test_arguments_are_the_servers_own(overlay: str, documents: list[dict[str, A
 def test_nobody_is_killed_with_requests_in_hand(overlay: str, documents: list[dict[str, Any]]) -> None:
     pod = the(documents, "Deployment")["spec"]["template"]["spec"]
     [container] = pod["containers"]
-    sleep = container["lifecycle"]["preStop"]["exec"]["command"]
-    assert sleep[0] == "sleep"
-    seconds = int(sleep[1])
     if overlay == "garden":
-        seconds += int(values(container["args"])["grace_period_seconds"])
+        given = values(container["args"])
+        seconds = int(given["drain_delay_seconds"]) + int(given["grace_period_seconds"])
+        assert int(given["drain_delay_seconds"]) > 0
+        assert "lifecycle" not in container
     else:
-        assert seconds >= 15
+        sleep, text = container["lifecycle"]["preStop"]["exec"]["command"]
+        seconds = int(text)
+        assert (sleep, seconds >= 15) == ("sleep", True)
     assert pod["terminationGracePeriodSeconds"] > seconds
     # An old connection may end its calls before the server that it leads to is gone.
     options = values(container["args"])["grpc_channel_arguments"].split(",")
