@@ -17,7 +17,7 @@ from serving.batch_queue import Batch, BatchQueue, Task, check_size, cut
 from serving.config import BatchingConfig, read_batching_parameters_file
 from serving.errors import Internal, ResourceExhausted, ServingError, ShuttingDown
 from serving.metrics import Metrics
-from serving.runners import DirectRunner
+from serving.runners import DirectRunner, Runner
 from serving.servable import Servable
 from serving.status import Code
 
@@ -49,6 +49,7 @@ class BatchingRunner:
         num_batch_threads: int,
         metrics: Metrics | None = None,
         has_parameters_per_model: bool = False,
+        unbatched: Runner | None = None,
     ) -> None:
         """
         Args:
@@ -56,6 +57,7 @@ class BatchingRunner:
             num_batch_threads: Batches executed at once, over all models.
             metrics: Where batches are counted.
             has_parameters_per_model: Whether each version brings parameters of its own, or else is not batched.
+            unbatched: Runs those that are not; by default as many at once as batches.
         """
         self._config = config
         self._has_parameters_per_model = has_parameters_per_model
@@ -64,7 +66,7 @@ class BatchingRunner:
         self._models: weakref.WeakKeyDictionary[Servable, _Model] = weakref.WeakKeyDictionary()
         self._unknown = _Model(config)
         self._num_threads = num_batch_threads
-        self._unbatched = DirectRunner(num_batch_threads)
+        self._unbatched = unbatched or DirectRunner(num_batch_threads)
         self._num_running = 0
         # In the order in which they take turns; without empty ones.
         self._queues: dict[object, BatchQueue] = {}

@@ -275,12 +275,14 @@ def _config_file_poller(config: ServerConfig, configuration: Configuration) -> C
 
 
 def _make_runner(config: ServerConfig, num_cpus: int, metrics: Metrics) -> Runner:
+    direct = DirectRunner(max_concurrent=num_cpus)
     if config.batching is None:
-        return DirectRunner(max_concurrent=num_cpus)
+        return direct
     # Upstream checks the parameters when it loads a version; until then any number of threads will do.
     return BatchingRunner(
         config.batching,
         num_batch_threads=max(1, config.batching.num_batch_threads or num_cpus),
         metrics=metrics,
         has_parameters_per_model=config.enable_per_model_batching_parameters,
+        unbatched=direct,
     )
