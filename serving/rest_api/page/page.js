@@ -220,7 +220,7 @@ function template(name, signature) {
     // Thousands of zeros help nobody.
     inputs[alias] = sizes.reduce((a, b) => a * b, 1) > 64 ? [] : sizes.reduceRight((value, size) => Array(size).fill(value), zero);
   }
-  return JSON.stringify({ signature_name: name, inputs }, null, 2).replace(/\[[\s\d,]*\]/g, (list) => list.replace(/\s+/g, " "));
+  return JSON.stringify({ signature_name: name, inputs }, null, 2).replace(/\[[\s\d,"]*\]/g, (list) => list.replace(/\s+/g, " "));
 }
 
 async function predict(makeBody) {
