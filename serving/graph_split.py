@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from serving import graph_nodes
+
 # Where a network's time goes. A part without any of them is not worth handing over.
 HEAVY_OPERATIONS = frozenset(
     [
@@ -31,33 +33,14 @@ HEAVY_OPERATIONS = frozenset(
         "_FusedMatMul",
     ]
 )
-_CONTROL_FLOW = ("Case", "If", "StatelessCase", "StatelessIf", "StatelessWhile", "While")
-# They change what the next request finds.
-_EFFECTS = (
-    "Assign",
-    "LookupTableImport",
-    "LookupTableInsert",
-    "LookupTableRemove",
-    "ResourceApply",
-    "ResourceScatter",
-    "ScatterAdd",
-    "ScatterNdAdd",
-    "ScatterNdSub",
-    "ScatterNdUpdate",
-    "ScatterSub",
-    "ScatterUpdate",
-)
+# OpenVINO computes the wider types too, but in 32 bits. Of int64 there is no graph without: sizes and indices.
 _NUMERIC = frozenset(
-    number
-    for name in (
-        "bfloat16 bool double float half int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()  # noqa: SIM905
-    )
-    for number in (tf.dtypes.as_dtype({"float": "float32", "double": "float64"}.get(name, name)).as_datatype_enum,)
+    dtype.as_datatype_enum
+    for dtype in (tf.bfloat16, tf.bool, tf.float16, tf.float32, tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8)
 )
 # What the C++ runtime knows by a handle cannot be fetched and fed again.
 _HANDLES = (tf.resource, tf.variant)
 _RESULT = "network_result_"
-_LOWER, _LOWER_AGAIN = "_lower_using_switch_merge", "_garden_lower_again"
 
 
 @dataclass(frozen=True)
@@ -75,21 +58,6 @@ class Boundary:
     placeholder: str
     dtype: tf.DType
     shape: tf.TensorShape
-
-
-@dataclass(frozen=True)
-class Flat:
-    """A graph without calls of functions.
-
-    Attributes:
-        graph_def: The graph.
-        assumptions: Tensors of it that must all be true for its answers to be right.
-        has_effects: Whether it changes variables or tables.
-    """
-
-    graph_def: Any
-    assumptions: tuple[str, ...]
-    has_effects: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,117 +85,9 @@ class Split:
     frozen: frozenset[str]
 
 
-def flatten(graph_def: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Flat:
-    """The part of a graph that leads to some tensors, with the bodies of its functions in place of their calls.
-
-    Loops and conditions keep their functions; only a condition that asks whether something is empty is taken as
-    answered: it is not. An answer counts only if these assumptions turn out true.
-
-    Args:
-        graph_def: The graph of a SavedModel.
-        inputs: The placeholders, as tensor names, which stay.
-        outputs: The tensors wanted, which stay.
-    """
-    flat = _inlined(graph_def, [*inputs, *outputs])
-    assumptions = _assume_not_empty(flat)
-    if assumptions:
-        # What was taken has become a call, whose body may ask the same again.
-        flat = _inlined(flat, [*inputs, *outputs, *assumptions])
-    # A failing Assert is TensorFlow's to report; here it is one more thing that must be true.
-    checks = [_tensor_name(node.input[0]) for node in flat.node if node.op == "Assert"]
-    has_effects = any(node.op.startswith(_EFFECTS) for node in _all_nodes(flat))
-    return Flat(flat, tuple(dict.fromkeys([*assumptions, *checks])), has_effects)
-
-
-def _inlined(graph_def: Any, kept: Sequence[str]) -> Any:
-    from tensorflow.python.grappler import tf_optimizer
-
-    meta_graph = tf.compat.v1.MetaGraphDef()
-    meta_graph.graph_def.CopyFrom(graph_def)
-    for node in _all_nodes(meta_graph.graph_def):
-        if node.op in _CONTROL_FLOW and node.attr[_LOWER].b:
-            # Kept in one piece here; what stays in TensorFlow is taken apart again when it runs.
-            node.attr[_LOWER].b = False
-            node.attr[_LOWER_AGAIN].b = True
-    # Grappler keeps what this collection names.
-    meta_graph.collection_def["train_op"].node_list.value.extend(kept)
-    config = tf.compat.v1.ConfigProto()
-    rewriting = config.graph_options.rewrite_options
-    rewriting.min_graph_nodes = -1  # small graphs too
-    rewriting.optimizers.extend(["function", "pruning"])
-    return tf_optimizer.OptimizeGraph(config, meta_graph)
-
-
-def _assume_not_empty(flat: Any) -> list[str]:
-    """Replace every condition on `size > 0` by a call of its first branch; returns the conditions' tensors."""
-    nodes = {node.name: node for node in flat.node}
-    assumptions = []
-    for node in flat.node:
-        if node.op in ("If", "StatelessIf") and _asks_for_a_size(nodes, node.input[0]):
-            assumptions.append(_tensor_name(node.input[0]))
-            is_stateless = node.op == "StatelessIf"
-            node.op = "PartitionedCall" if is_stateless else "StatefulPartitionedCall"
-            node.attr["f"].func.CopyFrom(node.attr["then_branch"].func)
-            for name in [name for name in node.attr if name not in ("f", "Tin", "Tout")]:
-                del node.attr[name]
-            del node.input[0]
-    return list(dict.fromkeys(assumptions))
-
-
-def _asks_for_a_size(nodes: Mapping[str, Any], condition: str) -> bool:
-    greater = _behind_identities(nodes, condition)
-    if greater is None or greater.op != "Greater":
-        return False
-    size, zero = (_behind_identities(nodes, name) for name in greater.input[:2])
-    if size is None or zero is None or size.op != "StridedSlice" or zero.op != "Const":
-        return False
-    shape = _behind_identities(nodes, size.input[0])
-    return shape is not None and shape.op == "Shape" and not tf.make_ndarray(zero.attr["value"].tensor).any()
-
-
-def assigned_variables(graph_def: Any) -> frozenset[str]:
-    """The variables of a flat graph that it changes, by shared name; they cannot be frozen."""
-    nodes = {node.name: node for node in graph_def.node}
-    found: set[str] = set()
-    for node in graph_def.node:
-        if node.op.startswith(_EFFECTS):
-            handle = _behind_identities(nodes, node.input[0])
-            found.update({shared_name(handle)} if handle is not None else ())
-        elif node.op in _CONTROL_FLOW or node.op.endswith("PartitionedCall"):
-            # A function may assign what is handed to it.
-            handles = (_behind_identities(nodes, name) for name in node.input if not name.startswith("^"))
-            found.update(shared_name(handle) for handle in handles if handle is not None and _is_variable(handle))
-    return frozenset(found)
-
-
 def result_name(index: int) -> str:
     """What the operation is called that is a network's result of this number."""
     return f"{_RESULT}{index}"
-
-
-def variables(graph_def: Any) -> frozenset[str]:
-    """The shared names of all variables of a graph."""
-    return frozenset(shared_name(node) for node in _all_nodes(graph_def) if _is_variable(node))
-
-
-def importable(part: Any, prefix: str) -> Any:
-    """A part of a split that can join the graph it was cut from: its functions have names of their own.
-
-    Args:
-        part: It is changed.
-        prefix: What the names of its functions begin with.
-    """
-    for function in part.library.function:
-        function.signature.name = prefix + function.signature.name
-    for node in _all_nodes(part):
-        for value in node.attr.values():
-            called = [value.func] if value.WhichOneof("value") == "func" else value.list.func
-            for function in called:
-                function.name = prefix + function.name
-        if node.attr[_LOWER_AGAIN].b if _LOWER_AGAIN in node.attr else False:
-            del node.attr[_LOWER_AGAIN]
-            node.attr[_LOWER].b = True
-    return part
 
 
 def canonical(network: Any) -> Any:
@@ -295,7 +155,7 @@ class _Cutter:
         self._graph = tf.Graph()
         with self._graph.as_default():
             tf.import_graph_def(graph_def, name="")
-        self._inputs = {_node_name(name) for name in inputs}
+        self._inputs = {graph_nodes.node_name(name) for name in inputs}
         self._unsupported = unsupported
         self._assigned = assigned
         self._sources = {name: self._source(name) for name in outputs}
@@ -319,20 +179,24 @@ class _Cutter:
         after = {name for name in wanted if self._stages[name] > chosen}
         network -= self._start(network)
         network_inputs = self._boundaries(network, network)
-        results = [name for node in after for name in self._data_inputs(node) if _node_name(name) in network]
-        results += [name for name in self._sources.values() if _node_name(name) in network]
+        results = [name for node in after for name in self._data_inputs(node) if graph_nodes.node_name(name) in network]
+        results += [name for name in self._sources.values() if graph_nodes.node_name(name) in network]
         network_outputs = [self._boundary(name) for name in dict.fromkeys(results)]
         carried = [
             boundary
             for boundary in self._boundaries(after, after | network)
-            if boundary.dtype not in _HANDLES and not self._is_variable_read(_node_name(boundary.name))
+            if boundary.dtype not in _HANDLES and not self._is_variable_read(graph_nodes.node_name(boundary.name))
         ]
         frozen: set[str] = set()
         network_def = self._network(network, network_inputs, network_outputs, read_variables, frozen)
-        needed_before = [b.name for b in (*network_inputs, *carried) if _node_name(b.name) not in self._inputs]
-        needed_before += [n for n in self._sources.values() if _node_name(n) not in network | after | self._inputs]
+        needed_before = [
+            b.name for b in (*network_inputs, *carried) if graph_nodes.node_name(b.name) not in self._inputs
+        ]
+        needed_before += [
+            n for n in self._sources.values() if graph_nodes.node_name(n) not in network | after | self._inputs
+        ]
         fed = [*carried, *network_outputs]
-        needed_after = [n for n in self._sources.values() if _node_name(n) in after]
+        needed_after = [n for n in self._sources.values() if graph_nodes.node_name(n) in after]
         return Split(
             before=self._part(self._ancestors(needed_before), ()),
             network=network_def,
@@ -380,11 +244,14 @@ class _Cutter:
         tensors = [*operation.inputs, *operation.outputs]
         if any(tensor.dtype.base_dtype.as_datatype_enum not in _NUMERIC for tensor in tensors):
             return False
-        if operation.type.startswith(("Multinomial", "Random", "Stateful", "Stateless")) and not _called(
-            self._nodes[operation.name]
-        ):
+        if operation.type.startswith(
+            ("Multinomial", "Random", "Stateful", "Stateless")
+        ) and not graph_nodes.called_functions(self._nodes[operation.name]):
             return False
-        return all(self._is_function_convertible(name, set()) for name in _called(self._nodes[operation.name]))
+        return all(
+            self._is_function_convertible(name, set())
+            for name in graph_nodes.called_functions(self._nodes[operation.name])
+        )
 
     def _is_function_convertible(self, name: str, seen: set[str]) -> bool:
         function = self._functions[name]
@@ -397,13 +264,16 @@ class _Cutter:
             types += [number for value in node.attr.values() for number in value.list.type]
             if any(number not in _NUMERIC for number in types) or node.op in self._unsupported:
                 return False
-            if any(called not in seen and not self._is_function_convertible(called, seen) for called in _called(node)):
+            if any(
+                called not in seen and not self._is_function_convertible(called, seen)
+                for called in graph_nodes.called_functions(node)
+            ):
                 return False
         return True
 
     def _num_heavy(self, node: Any) -> int:
         count = int(node.op in HEAVY_OPERATIONS)
-        for name in _called(node):
+        for name in graph_nodes.called_functions(node):
             count += sum(self._num_heavy(inner) for inner in self._functions[name].node_def)
         return count
 
@@ -413,7 +283,7 @@ class _Cutter:
             return True
         variable = self._variable_read_by(self._nodes[operation.name])
         if variable is not None:
-            return shared_name(variable) not in self._assigned
+            return graph_nodes.shared_name(variable) not in self._assigned
         sources = {tensor.op.name for tensor in operation.inputs}
         return bool(sources) and sources <= self._constants and self._is_convertible(operation)
 
@@ -422,20 +292,20 @@ class _Cutter:
             return node
         if node.op != "ReadVariableOp":
             return None
-        variable = _behind_identities(self._nodes, node.input[0])
-        return variable if variable is not None and _is_variable(variable) else None
+        variable = graph_nodes.behind_identities(self._nodes, node.input[0])
+        return variable if variable is not None and graph_nodes.is_variable(variable) else None
 
     def _is_variable_read(self, name: str) -> bool:
         return self._variable_read_by(self._nodes[name]) is not None
 
     def _data_inputs(self, node_name: str) -> list[str]:
-        return [_tensor_name(name) for name in self._nodes[node_name].input if not name.startswith("^")]
+        return [graph_nodes.tensor_name(name) for name in self._nodes[node_name].input if not name.startswith("^")]
 
     def _source(self, name: str) -> str:
         """Where a tensor comes from, past what only hands it on."""
-        name = _tensor_name(name)
-        while (node := self._nodes[_node_name(name)]).op in ("Identity", "IdentityN"):
-            name = _tensor_name(node.input[int(name.rpartition(":")[2])])
+        name = graph_nodes.tensor_name(name)
+        while (node := self._nodes[graph_nodes.node_name(name)]).op in ("Identity", "IdentityN"):
+            name = graph_nodes.tensor_name(node.input[int(name.rpartition(":")[2])])
         return name
 
     def _boundary(self, name: str) -> Boundary:
@@ -448,15 +318,15 @@ class _Cutter:
         return [
             self._boundary(name)
             for name in crossing
-            if _node_name(name) not in known and _node_name(name) not in self._constants
+            if graph_nodes.node_name(name) not in known and graph_nodes.node_name(name) not in self._constants
         ]
 
     def _ancestors(self, tensors: Iterable[str], *, stop_at: frozenset[str] = frozenset()) -> set[str]:
         """The operations that lead to some tensors, without going past those in `stop_at`."""
         found: set[str] = set()
-        waiting = [name for name in map(_tensor_name, tensors) if name not in stop_at]
+        waiting = [name for name in map(graph_nodes.tensor_name, tensors) if name not in stop_at]
         while waiting:
-            name = _node_name(waiting.pop())
+            name = graph_nodes.node_name(waiting.pop())
             if name in found:
                 continue
             found.add(name)
@@ -476,7 +346,9 @@ class _Cutter:
                 copy = part.node.add()
                 copy.CopyFrom(node)
                 # Nothing here has effects, so that what is read is all the order there is.
-                copy.input[:] = [replaced.get(_tensor_name(read), read) for read in node.input if read[0] != "^"]
+                copy.input[:] = [
+                    replaced.get(graph_nodes.tensor_name(read), read) for read in node.input if read[0] != "^"
+                ]
                 if "shared_name" in copy.attr and not copy.attr["shared_name"].s:
                     # Its name changes when the part joins the session's graph; the resource is found by this one.
                     copy.attr["shared_name"].s = node.name.encode()
@@ -490,7 +362,9 @@ class _Cutter:
         read_variables: Callable[[Sequence[Any]], list[np.ndarray]],
         frozen: set[str],
     ) -> Any:
-        direct = {name for node in names for name in self._data_inputs(node) if _node_name(name) in self._constants}
+        direct = {
+            name for node in names for name in self._data_inputs(node) if graph_nodes.node_name(name) in self._constants
+        }
         handles = frozenset(
             read for name in self._constants if self._is_variable_read(name) for read in self._data_inputs(name)
         )
@@ -499,7 +373,7 @@ class _Cutter:
         part = self._part(names | constants.difference(reads), inputs)
         variables = [self._variable_read_by(self._nodes[name]) for name in reads]
         for name, variable, value in zip(reads, variables, read_variables(variables), strict=True):
-            frozen.add(shared_name(variable))
+            frozen.add(graph_nodes.shared_name(variable))
             node = part.node.add(name=name, op="Const")
             node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
             node.attr["dtype"].type = node.attr["value"].tensor.dtype
@@ -510,14 +384,16 @@ class _Cutter:
 
     def _library(self, names: set[str]) -> Any:
         library = type(self._graph_def.library)()
-        waiting = [called for name in names for called in _called(self._nodes[name])]
+        waiting = [called for name in names for called in graph_nodes.called_functions(self._nodes[name])]
         seen: set[str] = set()
         while waiting:
             name = waiting.pop()
             if name not in seen:
                 seen.add(name)
                 library.function.add().CopyFrom(self._functions[name])
-                waiting += [called for node in self._functions[name].node_def for called in _called(node)]
+                waiting += [
+                    called for node in self._functions[name].node_def for called in graph_nodes.called_functions(node)
+                ]
         return library
 
 
@@ -539,44 +415,7 @@ def _in_order(graph: Any) -> list[Any]:
     return ordered
 
 
-def _all_nodes(graph_def: Any) -> Iterable[Any]:
-    yield from graph_def.node
-    for function in graph_def.library.function:
-        yield from function.node_def
-
-
-def _called(node: Any) -> list[str]:
-    """The functions that a node names."""
-    single = [value.func.name for value in node.attr.values() if value.WhichOneof("value") == "func"]
-    return single + [function.name for value in node.attr.values() for function in value.list.func]
-
-
 def _add_placeholder(part: Any, boundary: Boundary) -> None:
-    node = part.node.add(name=_node_name(boundary.placeholder), op="Placeholder")
+    node = part.node.add(name=graph_nodes.node_name(boundary.placeholder), op="Placeholder")
     node.attr["dtype"].type = boundary.dtype.as_datatype_enum
     node.attr["shape"].shape.CopyFrom(boundary.shape.as_proto())
-
-
-def _behind_identities(nodes: Mapping[str, Any], name: str) -> Any | None:
-    node = nodes.get(_node_name(name))
-    while node is not None and node.op in ("Identity", "DisableCopyOnRead"):
-        node = nodes.get(_node_name(node.input[0]))
-    return node
-
-
-def _is_variable(node: Any) -> bool:
-    return node.op in ("VarHandleOp", "Variable", "VariableV2")
-
-
-def shared_name(node: Any) -> str:
-    """By which the runtime finds the resource of a handle's node."""
-    name: bytes = node.attr["shared_name"].s
-    return name.decode() or node.name
-
-
-def _node_name(tensor: str) -> str:
-    return tensor.removeprefix("^").partition(":")[0]
-
-
-def _tensor_name(name: str) -> str:
-    return name if ":" in name else f"{name}:0"

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from serving import engine_comparison, graph_split
+from serving import engine_comparison, graph_flattening, graph_nodes, graph_split
 from serving.errors import DeadlineExceeded, FailedPrecondition, ServingError, Unavailable
 from serving.graph_split import Split
 from serving.messages import Signature
@@ -281,22 +281,24 @@ class _Planner:
             infos = [info for name in names for info in meta_graph.signature_def[name].outputs.values()]
             outputs = sorted({info.name for info in infos})
             try:
-                flats[inputs] = graph_split.flatten(graph_def, sorted(inputs), outputs), outputs
+                flats[inputs] = graph_flattening.flatten(graph_def, sorted(inputs), outputs), outputs
             except (tf.errors.OpError, ValueError) as error:
                 self.why_not = str(error)
-        assigned = frozenset().union(*(graph_split.assigned_variables(flat.graph_def) for flat, _ in flats.values()))
+        assigned = frozenset().union(
+            *(graph_flattening.assigned_variables(flat.graph_def) for flat, _ in flats.values())
+        )
         kept: set[str] = set()
         frozen: set[str] = set()
         for index, (inputs, (flat, outputs)) in enumerate(flats.items()):
             plan = self._plan_one(session, flat, sorted(inputs), outputs, assigned, f"openvino_{index}")
             if plan is None:
-                kept |= graph_split.variables(flat.graph_def)
+                kept |= graph_nodes.variables(flat.graph_def)
                 continue
             self.plans[inputs] = plan
             self.computed += groups[inputs]
             frozen |= plan.split.frozen
-            kept |= graph_split.variables(plan.split.before) | graph_split.variables(plan.split.after)
-        kept |= {name for inputs in groups if inputs not in flats for name in graph_split.variables(graph_def)}
+            kept |= graph_nodes.variables(plan.split.before) | graph_nodes.variables(plan.split.after)
+        kept |= {name for inputs in groups if inputs not in flats for name in graph_nodes.variables(graph_def)}
         self._values.clear()
         self._add_free_operation(graph_def, frozen - kept)
         # The imported parts become known to the runtime with the first run after them.
@@ -304,9 +306,9 @@ class _Planner:
 
     def _add_free_operation(self, graph_def: Any, shared_names: set[str]) -> None:
         handles = {
-            graph_split.shared_name(node): node
+            graph_nodes.shared_name(node): node
             for node in graph_def.node
-            if node.op == "VarHandleOp" and graph_split.shared_name(node) in shared_names
+            if node.op == "VarHandleOp" and graph_nodes.shared_name(node) in shared_names
         }
         self.variables_of_networks_alone = frozenset(handles)
         destroy = [tf.raw_ops.DestroyResourceOp(resource=_handle(node)) for node in handles.values()]
@@ -320,11 +322,11 @@ class _Planner:
             return None
 
         def read_variables(nodes: Sequence[Any]) -> list[np.ndarray]:
-            missing = {graph_split.shared_name(node): node for node in nodes}
+            missing = {graph_nodes.shared_name(node): node for node in nodes}
             missing = {name: node for name, node in missing.items() if name not in self._values}
             read = session.run({name: _read(node) for name, node in missing.items()}) if missing else {}
             self._values.update(read)
-            return [self._values[graph_split.shared_name(node)] for node in nodes]
+            return [self._values[graph_nodes.shared_name(node)] for node in nodes]
 
         for _ in range(_MOST_ATTEMPTS):
             try:
@@ -350,7 +352,7 @@ class _Planner:
                 continue
             for part, graph_def in (("before", split.before), ("after", split.after)):
                 if graph_def.node:
-                    importable = graph_split.importable(graph_def, f"{prefix}_{part}_")
+                    importable = graph_flattening.importable(graph_def, f"{prefix}_{part}_")
                     tf.import_graph_def(importable, name=f"{prefix}/{part}")
             return _Plan(split, network, prefix, flat.assumptions)
         return None
@@ -376,7 +378,7 @@ def _handle(variable: Any) -> Any:
         dtype=tf.DType(variable.attr["dtype"].type),
         shape=tf.TensorShape(variable.attr["shape"].shape),
         container=variable.attr["container"].s.decode(),
-        shared_name=graph_split.shared_name(variable),
+        shared_name=graph_nodes.shared_name(variable),
     )
 
 

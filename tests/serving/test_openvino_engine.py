@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import os
 import time
 
+import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
 
 from serving import engine_comparison
+from serving.config import ModelConfig
 from serving.errors import ServingError
 from serving.session_engine import SessionEngine
 from serving.status import Code
@@ -18,7 +23,7 @@ from serving.status import Code
 if "CI" not in os.environ:
     pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
 
-from serving.openvino_engine import OpenVinoEngine  # noqa: E402
+from serving.openvino_engine import OpenVinoEngine, OpenVinoServable  # noqa: E402
 from serving.openvino_network import Network  # noqa: E402
 
 RANDOM = np.random.default_rng(7)
@@ -87,6 +92,14 @@ class Counter(tf.Module):
         return {"y": x @ self.weights + self.calls.assign_add(1.0)}
 
 
+class Precise(tf.Module):
+    """A network of 64-bit floats."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float64, "x")])
+    def call(self, x):
+        return {"y": x @ tf.constant(DENSE, tf.float64)}
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     root = tmp_path_factory.mktemp("openvino")
@@ -95,6 +108,8 @@ def models(tmp_path_factory):
     tf.saved_model.save(module, str(root / "photos"), signatures={name: getattr(module, name) for name in names})
     counter = Counter()
     tf.saved_model.save(counter, str(root / "counter"), signatures=counter.count)
+    precise = Precise()
+    tf.saved_model.save(precise, str(root / "precise"), signatures=precise.call)
     return root
 
 
@@ -254,7 +269,12 @@ def refusal(path, **options):
 
 @pytest.mark.parametrize(
     ("model", "why"),
-    [("counter", "its graphs change variables or tables"), ("arithmetic", "its graphs have no such part")],
+    [
+        ("counter", "its graphs change variables or tables"),
+        ("arithmetic", "its graphs have no such part"),
+        # OpenVINO would compute it in 32 bits.
+        ("precise", "its graphs have no such part"),
+    ],
 )
 def test_models_without_a_network_are_refused(models, saved_models, model, why):
     path = saved_models.arithmetic if model == "arithmetic" else models / model
@@ -271,6 +291,76 @@ def test_a_network_that_answers_otherwise_is_refused(models, monkeypatch):
     code, message = refusal(models / "photos")
     assert code is Code.FAILED_PRECONDITION
     assert message.startswith("The engine openvino answers output 'best' of signature 'pixels' otherwise than")
+
+
+def test_a_server_computes_each_model_with_its_engine(models, saved_models, tmp_path, start_server, tools, reference):
+    tools.publish(models / "photos", tmp_path / "photos" / "1")
+    tools.publish(saved_models.arithmetic, tmp_path / "arithmetic" / "1")
+    served = tuple(ModelConfig(name, tmp_path / name) for name in ("photos", "arithmetic"))
+    client = start_server(models=served, engine="photos=openvino")
+    with client.server._manager.lend("photos") as (_, photos), client.server._manager.lend("arithmetic") as (_, other):
+        assert isinstance(photos, OpenVinoServable)
+        assert not isinstance(other, OpenVinoServable)
+    picture = png(5)
+    classes, scores = ask(reference, "serving_default", strings([picture]))
+    encoded = base64.b64encode(picture).decode()
+    status, body = client.post("/v1/models/photos:predict", {"instances": [{"b64": encoded}]})
+    (prediction,) = json.loads(body)["predictions"]
+    assert (status, prediction["classes"]) == (200, [name.decode() for name in classes[0]])
+    assert prediction["scores"] == pytest.approx(scores[0].tolist(), rel=1e-4)
+    request = predict_pb2.PredictRequest(output_filter=["classes"])
+    request.model_spec.name = "photos"
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([picture]))
+    answer = client.prediction.Predict(request, timeout=30)
+    assert list(answer.outputs["classes"].string_val) == classes[0].tolist()
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([b"no picture"]))
+    with pytest.raises(grpc.RpcError) as raised:
+        client.prediction.Predict(request, timeout=30)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.slow
+# The weights of the first are constants of its export, those of the second variables.
+@pytest.mark.parametrize("architecture", ["mobilenet_v2_035", "resnet18"])
+def test_all_signatures_of_an_exported_classifier_are_computed(tmp_path, architecture):
+    import garden
+    from garden.architectures import get
+    from garden.export import export
+    from garden.trained_model import TrainedModel
+
+    entry = get(architecture)
+    labels = tuple(f"class {index}" for index in range(13))
+    trained = TrainedModel(
+        network=garden.build(architecture, num_classes=len(labels)),
+        labels=labels,
+        image_spec=entry.image_spec,
+        features_layer=entry.features_layer,
+    )
+    path = export(trained, tmp_path, name="photos").path
+    servable = engine().load(path)
+    expected = SessionEngine().load(path)
+    pictures = [tf.io.encode_png(RANDOM.integers(0, 256, (60, 90, 3), np.uint8)).numpy() for _ in range(2)]
+    feature = "image/encoded"
+    examples = []
+    for picture in pictures:
+        value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture]))
+        examples.append(tf.train.Example(features=tf.train.Features(feature={feature: value})).SerializeToString())
+    values = {
+        "serving_default": strings(pictures),
+        "features": strings(pictures),
+        "classify": strings(examples),
+        "pixels": RANDOM.integers(0, 256, (3, 50, 70, 3), np.uint8),
+    }
+    computed = {name for plan in servable._plans.values() for name in plan.split.sources}
+    for name, value in values.items():
+        assert computed.issuperset(spec.name for spec in expected.signatures[name].outputs.values())
+        for one, other in zip(ask(expected, name, value), ask(servable, name, value), strict=True):
+            if one.dtype.kind == "f":
+                assert np.abs(one - other).max() <= 1e-3 * np.abs(one).max()
+            else:
+                assert other.tolist() == one.tolist()
+    servable.unload()
+    expected.unload()
 
 
 def test_operations_that_openvino_does_not_know_stay_in_tensorflow(tmp_path):
