@@ -154,8 +154,8 @@ class Server:
         self._manager.start()
         self._configuration.start(config.models if config.has_model_list else None, should_stop=should_stop)
         if not self._source.names:
-            watched = f"{config.models_dir} is watched for some" if config.models_dir else "the configuration names none"
-            _log.warning("No models yet; %s.", watched)
+            folder = config.models_dir
+            _log.warning("No models yet; %s.", f"{folder} is watched for some" if folder else "none is configured")
         self._open_ports()
         if self._config_file is not None:
             self._config_file.start()
