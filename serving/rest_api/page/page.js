@@ -104,7 +104,10 @@ function stateBadge({ version, state, error_code: code }) {
 function choose(name) {
   chosen = name;
   shownSignatures = "";
+  signatures = {};
+  get("signature").replaceChildren();
   get("answer").replaceChildren();
+  showSignature();
   showModels();
 }
 
@@ -158,6 +161,7 @@ async function showSignatures() {
     const all = parse(text).metadata.signature_def.signature_def;
     signatures = Object.fromEntries(Object.entries(all).filter(([name]) => !name.startsWith("__")));
   } catch (error) {
+    if (key !== shownSignatures) return;
     shownSignatures = "";
     signatures = {};
     showProblem(get("answer"), error.message);
@@ -228,6 +232,7 @@ async function predict(makeBody) {
   const number = ++asked;
   place.replaceChildren(element("p", { className: "facts busy" }, "Asking the model"));
   const signature = signatures[get("signature").value];
+  if (!signature) return showProblem(place, "The signatures are not there yet; try again in a moment.");
   const verb = /\/(classify|regress)$/.exec(signature.method_name)?.[1];
   try {
     const body = await makeBody();
