@@ -7,8 +7,7 @@ import math
 import numpy as np
 
 from serving import proto_tensors, wire_format
-from serving.proto_tensors import DT_STRING, WIRE_TYPES, WireType
-from serving.wire_format import VARINT
+from serving.proto_tensors import WIRE_TYPES, WireType
 
 _DTYPE, _SHAPE, _CONTENT = 1, 2, 4
 
@@ -18,23 +17,13 @@ def encode_tensor(array: np.ndarray) -> bytes:
 
     Raises: ValueError, if TensorFlow has no such type.
     """
-    number = proto_tensors.type_number(array)
-    if number == DT_STRING or array.size == 0:
-        return proto_tensors.encode_tensor(array)
-    dims = [b"\x08" + wire_format.encode_varint(size) for size in array.shape]
-    shape = b"".join(wire_format.encode_bytes(2, dim) for dim in dims)
-    little_endian = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return b"".join(
-        (
-            wire_format.encode_tag(_DTYPE, VARINT) + wire_format.encode_varint(number),
-            wire_format.encode_bytes(_SHAPE, shape),
-            wire_format.encode_bytes(_CONTENT, little_endian.tobytes()),
-        )
-    )
+    return proto_tensors.encode_tensor(array, as_content=array.dtype.kind not in "OSU")
 
 
 def decode_tensor(data: bytes | memoryview) -> np.ndarray:
-    """The array of a TensorProto; strings as an object array of bytes. Writable, and free of the message's memory.
+    """The array of a TensorProto; strings as an object array of bytes, quantized types as the integers they store.
+
+    Writable, and free of the message's memory.
 
     Raises: ValueError, if it is none, or implies far more memory than it has bytes.
     """
@@ -63,7 +52,7 @@ def decode_tensor(data: bytes | memoryview) -> np.ndarray:
         flat = np.empty(len(strings), object)
         flat[:] = strings
     elif content:
-        flat = np.frombuffer(content, wire.dtype)
+        flat = np.frombuffer(content, _stored(wire))
         if len(flat) != count:
             raise ValueError(f"its {len(content)} bytes of content are not {count} elements")
     else:
@@ -99,7 +88,11 @@ def _numbers(data: bytes, wire: WireType) -> np.ndarray:
     if wire.field == "float8_val":
         return np.frombuffer(data, wire.dtype)
     integers = wire_format.decode_packed_varints(data)
-    return integers.astype(np.uint16).view(wire.dtype) if wire.field == "half_val" else integers.astype(wire.dtype)
+    return integers.astype(np.uint16).view(wire.dtype) if wire.field == "half_val" else integers.astype(_stored(wire))
+
+
+def _stored(wire: WireType) -> np.dtype:
+    return wire.dtype[0] if wire.dtype.fields else wire.dtype
 
 
 def _split(content: bytes, count: int) -> list[bytes]:
