@@ -154,8 +154,10 @@ def test_tokens_come_and_go_with_the_file(tmp_path, tools, caplog):
             (path.unlink, "--auth_tokens_file cannot be read: [Errno 2] No such file or directory: "),
         ):
             damage()
-            tools.wait_for(lambda sentence=sentence: any(line.startswith(sentence) for line in caplog.messages))
-            assert caplog.messages[-1].endswith(" The tokens read before stay valid.")
+            line = tools.wait_for(
+                lambda sentence=sentence: next((line for line in caplog.messages if line.startswith(sentence)), None)
+            )
+            assert line.endswith(" The tokens read before stay valid.")
             assert file.allows("Bearer new")
             assert not file.allows("Bearer ")
     finally:
@@ -213,4 +215,6 @@ def test_tokens_in_the_clear_are_warned_of(caplog, options, wires):
         f"Tokens travel in the clear over {wires}: whoever can see the traffic can use them. Set --ssl_config_file, "
         "with --rest_api_enable_tls for REST, or end TLS in front of this server."
     )
-    assert caplog.messages == ([] if wires is None else [sentence])
+    # Other servers of the session may log meanwhile.
+    told = [record.getMessage() for record in caplog.records if record.name == "serving.tokens"]
+    assert told == ([] if wires is None else [sentence])
