@@ -223,9 +223,7 @@ def test_a_new_version_appears_by_itself(saved_models, start_server, chromium, t
 def test_a_server_with_tokens_is_asked_with_one(saved_models, start_server, chromium, tools, tmp_path):
     tools.publish(saved_models.defaults, tmp_path / "models" / "safe" / "1")
     (tmp_path / "tokens").write_text("open-sesame\n")
-    started = start_server(
-        models_dir=tmp_path / "models", enable_web_page=True, auth_tokens_file=tmp_path / "tokens"
-    )
+    started = start_server(models_dir=tmp_path / "models", enable_web_page=True, auth_tokens_file=tmp_path / "tokens")
     tools.wait_for(lambda: started.server._manager.available_versions("safe"))
     chromium.open(address(started))
     chromium.wait_for("!document.querySelector('#token-form').hidden")
