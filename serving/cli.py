@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from serving import model_configs, ports, tls
+from serving import flag_rules, model_configs, ports, tls
 from serving.batching_config import THREAD_POOL_NAME_WITHOUT_FILE
 from serving.config import (
     BatchingConfig,
@@ -24,7 +24,7 @@ from serving.config import (
     read_monitoring_config_file,
 )
 from serving.errors import InvalidArgument, ServingError
-from serving.flags import FLAGS, FLAGS_WITHOUT_EFFECT, REFUSED_FLAGS
+from serving.flags import FLAGS, FLAGS_WITHOUT_EFFECT, REFUSED_FLAGS, RENAMED_FLAGS
 from serving.quiet_start import import_tensorflow_quietly
 from serving.tokens import TokenFile
 
@@ -67,7 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
         else:
             kind = type(flag.default)
             parser.add_argument(name, type=kind, default=flag.default, metavar=kind.__name__.upper(), help=text)
-    for hidden in (*FLAGS_WITHOUT_EFFECT, *REFUSED_FLAGS):
+    for hidden in (*FLAGS_WITHOUT_EFFECT, *REFUSED_FLAGS, *RENAMED_FLAGS):
         parser.add_argument(f"--{hidden}", nargs="?", const="true", default=None, help=argparse.SUPPRESS)
     parser.epilog = "accepted without effect: " + ", ".join(FLAGS_WITHOUT_EFFECT)
     return parser
@@ -91,7 +91,10 @@ def make_config(arguments: argparse.Namespace) -> ServerConfig:
 
     Raises: InvalidArgument, if they contradict each other or a file they name is wrong.
     """
+    _rename(arguments)
     listed = _models(arguments)
+    for sentence in flag_rules.check(arguments):
+        _log.warning("%s", sentence)
     retries = arguments.max_num_load_retries
     if retries < 0:
         # Five minutes of silence are no help to someone who watches a folder of models of their own.
@@ -169,6 +172,14 @@ def make_config(arguments: argparse.Namespace) -> ServerConfig:
     )
 
 
+def _rename(arguments: argparse.Namespace) -> None:
+    """Give what is said by a flag's former name to the flag."""
+    for former, name in RENAMED_FLAGS.items():
+        if getattr(arguments, former) is not None:
+            _log.warning("--%s is now called --%s.", former, name)
+            setattr(arguments, name, getattr(arguments, name) or _is_set(getattr(arguments, former)))
+
+
 def _auth_tokens_file(text: str) -> Path | None:
     path = _path(text)
     if path is not None:
@@ -200,8 +211,6 @@ def _batching(arguments: argparse.Namespace) -> BatchingConfig | None:
             "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
         )
     if not arguments.enable_batching:
-        if arguments.enable_per_model_batching_parameters:
-            _log.warning("--enable_per_model_batching_parameters has no effect without --enable_batching.")
         return None
     if not arguments.batching_parameters_file:
         return BatchingConfig(thread_pool_name=THREAD_POOL_NAME_WITHOUT_FILE)

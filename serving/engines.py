@@ -82,7 +82,7 @@ def options_of(config: ServerConfig, kind: str, *, num_cpus: int) -> EngineOptio
     values["num_cpus"] = num_cpus
     return EngineOptions(
         kind=kind,
-        num_tflite_interpreters=config.num_tflite_pools * config.num_tflite_interpreters_per_pool,
+        num_tflite_interpreters=(config.num_tflite_pools or num_cpus) * config.num_tflite_interpreters_per_pool,
         memory_limit_mb=config.model_memory_limit_mb,
         **values,
     )

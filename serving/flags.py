@@ -150,7 +150,11 @@ FLAGS_WITHOUT_EFFECT = (
     "remove_unused_fields_from_bundle_metagraph",
     "skip_initialize_tpu",
     "thread_pool_factory_config_file",
+    "use_saved_model",
 )
+
+# Switches that earlier versions of tensorflow_model_server had under another name.
+RENAMED_FLAGS = {"use_tflite_model": "prefer_tflite_model"}
 
 # Without effect would mean without protection; these are refused.
 REFUSED_FLAGS = {

@@ -125,7 +125,7 @@ class Server:
             self._health,
             num_threads=config.rest_api_num_threads or 4 * num_cpus,
             max_waiting=config.max_waiting_requests,
-            timeout_seconds=config.rest_api_timeout_in_ms / 1000,
+            timeout_seconds=max(0.0, config.rest_api_timeout_in_ms / 1000),
             monitoring_path=config.monitoring_path,
             is_strict_format=config.rest_strict_format,
             ssl=config.ssl if config.rest_api_enable_tls else None,

@@ -113,6 +113,7 @@ ALLOWED = {
     | {
         "serving.batching_config",
         "serving.config",
+        "serving.flag_rules",
         "serving.flags",
         "serving.model_configs",
         "serving.ports",
@@ -127,6 +128,7 @@ ALLOWED = {
     | {"serving.batching_config", "serving.config_protos", "serving.engine_choice", "serving.request_log_config"},
     "serving.config_protos": set(),
     "serving.cpu_count": set(),
+    "serving.flag_rules": SERVING_LEAVES | {"serving.engine_choice", "serving.flags"},
     "serving.flags": set(),
     "serving.trace_stages": set(),
     "serving.sequences": SERVING_LEAVES | {"serving.prediction", "serving.proto_tensors"},

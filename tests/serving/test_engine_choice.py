@@ -112,7 +112,6 @@ def test_the_flags_reach_the_engine(tmp_path):
         "--xla_cpu_compilation_enabled",
         "--xla_gpu_compilation_enabled=true",
         "--mixed_precision=bfloat16",
-        "--engine_tolerance=0.01",
         "--prefer_tflite_model",
         "--num_tflite_pools=2",
         "--num_tflite_interpreters_per_pool=3",
@@ -126,6 +125,15 @@ def test_the_flags_reach_the_engine(tmp_path):
     assert options.tensorflow_session_config_file == f"{tmp_path}/session.txt"
     assert options.per_process_gpu_memory_fraction == 0.5
     assert options.xla_cpu_compilation_enabled and options.xla_gpu_compilation_enabled
-    assert (options.mixed_precision, options.engine_tolerance) == ("bfloat16", 0.01)
+    assert options.mixed_precision == "bfloat16"
+    assert options_of(ServerConfig(engine_tolerance=0.01), "openvino", num_cpus=8).engine_tolerance == 0.01
     assert (options.prefer_tflite_model, options.num_tflite_interpreters) == (True, 6)
     assert options.memory_limit_mb == 700
+
+
+@pytest.mark.parametrize(
+    ("pools", "per_pool", "interpreters"), [(0, 1, 8), (0, 3, 24), (2, 1, 2), (2, 3, 6)], ids=lambda value: str(value)
+)
+def test_as_many_pools_of_interpreters_as_cores_where_no_number_is_given(pools, per_pool, interpreters):
+    config = ServerConfig(num_tflite_pools=pools, num_tflite_interpreters_per_pool=per_pool)
+    assert options_of(config, "tflite", num_cpus=8).num_tflite_interpreters == interpreters
