@@ -44,6 +44,7 @@ def test_runtime_has_the_fields_of_kserves_own(name: str) -> None:
         ("tensorflow", "2"),
     ]
     [container] = spec["containers"]
+    assert set(container) == {"name", "image", "command", "args", "securityContext", "resources"}
     assert container["name"] == "kserve-container"
     assert container["command"] == ["/usr/bin/tensorflow_model_server"]
     assert container["args"][:5] == ARGUMENTS
