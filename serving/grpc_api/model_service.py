@@ -65,15 +65,4 @@ def methods(inference: Inference, configuration: Configuration, metrics: Metrics
 
 def _values(metrics: Metrics, names: Sequence[str]) -> dict[str, int]:
     """The first count of each metric, by the name that TF Serving registers it under; 0 where there is none."""
-    exposed = metrics.expose().splitlines() if names else []
-    return {name: _first_count(exposed, name) for name in names}
-
-
-def _first_count(exposed: Sequence[str], name: str) -> int:
-    # The page spells /tensorflow/serving/request_count with colons.
-    spelled = "".join(c if c.isalnum() and c.isascii() or c == "_" else ":" for c in name)
-    for line in exposed:
-        if line.startswith(spelled + "{"):
-            value = line.rpartition(" ")[2]
-            return int(value) if value.isdigit() else 0
-    return 0
+    return {name: metrics.value_of_first_point(name) for name in names}
