@@ -20,7 +20,11 @@ NAME = "tensorflow.ProfilerService"
 _METHODS = ("Profile", "Terminate", "Monitor")
 
 # A trace holds every operation of seconds.
-_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.enable_http_proxy", 0))
+_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_http_proxy", 0),
+)
 
 
 class _Profiler:
