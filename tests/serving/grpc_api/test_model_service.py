@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 from google.protobuf import text_format
-from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
+from tensorflow_serving.apis import get_model_status_pb2
 
 
 def status_request(spec):
@@ -53,12 +53,6 @@ def test_status_sentences(client, spec, code, sentence):
     with pytest.raises(grpc.RpcError) as raised:
         client.model.GetModelStatus(request)
     assert (raised.value.code(), raised.value.details()) == (code, sentence)
-
-
-def test_reload_is_unimplemented_for_now(client):
-    with pytest.raises(grpc.RpcError) as raised:
-        client.model.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest())
-    assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize("service", [b"", b"ModelService", b"PredictionService"])
