@@ -69,10 +69,11 @@ def _serve(connection: socket.socket) -> None:
     signatures = np.frombuffer(servable.signature_def_map, np.uint8)
     tensor_frames.send(connection, {"code": Code.OK}, [signatures])
     lock = threading.Lock()
-    with ThreadPoolExecutor(_MAX_COMPUTATIONS, thread_name_prefix="compute") as workers:
-        while True:
-            fields, arrays = tensor_frames.receive(connection)
-            workers.submit(_compute, servable, connection, lock, fields, arrays, time.monotonic())
+    # Not ended in order: when the connection ends, nobody waits for what is being computed.
+    workers = ThreadPoolExecutor(_MAX_COMPUTATIONS, thread_name_prefix="compute")
+    while True:
+        fields, arrays = tensor_frames.receive(connection)
+        workers.submit(_compute, servable, connection, lock, fields, arrays, time.monotonic())
 
 
 def _compute(
