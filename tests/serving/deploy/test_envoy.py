@@ -133,6 +133,14 @@ class Proxy:
 
         tools.wait_for(both)
 
+    def rest_reaches_both(self) -> bool:
+        """Whether a few requests over REST arrive at both servers."""
+        for backend in self.backends:
+            backend.calls.clear()
+        for _ in range(4):
+            urllib.request.urlopen(f"http://127.0.0.1:{self.rest_port}/v1/models/m", timeout=10).close()
+        return all(backend.calls["/v1/models/m"] for backend in self.backends)
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -199,6 +207,10 @@ def well(request: pytest.FixtureRequest) -> Iterator[None]:
         for backend in proxy.backends:
             backend.refusal, backend.is_serving = None, True
         proxy.wait_for_healthy(tools, 2, 2)
+        # Envoy's threads hear of it one after the other.
+        with GrpcClient(f"127.0.0.1:{proxy.grpc_port}") as client:
+            tools.wait_for(lambda: {client.predict("m", {}).name for _ in range(4)} == {"one", "two"})
+        tools.wait_for(proxy.rest_reaches_both)
         for backend in proxy.backends:
             backend.calls.clear()
     yield
