@@ -6,6 +6,7 @@ fails, so that a client reads TensorFlow's own sentence.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import threading
@@ -108,9 +109,8 @@ class _Plan:
         split = self.split
         wanted = [split.sources[name] for name in (*outputs, *self.assumptions)]
         values = dict(inputs)
-        from_network = {boundary.name for boundary in split.network_outputs}
-        in_after = {f"{node.name}" for node in split.after.node}
-        after = [name for name in dict.fromkeys(wanted) if _operation(name) in in_after and name not in from_network]
+        from_network = self._from_network
+        after = [name for name in dict.fromkeys(wanted) if name in self._from_after]
         needed = [boundary.name for boundary in (*split.network_inputs, *split.carried)]
         needed += [name for name in wanted if name not in from_network and name not in after]
         before = [name for name in dict.fromkeys(needed) if name not in values]
@@ -132,6 +132,19 @@ class _Plan:
         if not all(values[split.sources[name]].all() for name in self.assumptions):
             return None
         return [values[split.sources[name]] for name in outputs]
+
+    @functools.cached_property
+    def _from_network(self) -> frozenset[str]:
+        return frozenset(boundary.name for boundary in self.split.network_outputs)
+
+    @functools.cached_property
+    def _from_after(self) -> frozenset[str]:
+        """The outputs that the part after the network computes."""
+        operations = {node.name for node in self.split.after.node}
+        return (
+            frozenset(name for name in self.split.sources.values() if graph_nodes.node_name(name) in operations)
+            - self._from_network
+        )
 
     def _placed(self, part: str, name: str) -> str:
         return f"{self.prefix}/{part}/{name}"
@@ -380,10 +393,6 @@ def _handle(variable: Any) -> Any:
         container=variable.attr["container"].s.decode(),
         shared_name=graph_nodes.shared_name(variable),
     )
-
-
-def _operation(tensor: str) -> str:
-    return tensor.partition(":")[0]
 
 
 def _left(deadline: float | None) -> float | None:
