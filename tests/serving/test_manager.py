@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from pathlib import Path
 
@@ -197,7 +198,7 @@ def test_a_version_that_was_given_up_and_failed_then_says_why(make_manager, load
 
 
 def test_the_system_clock_may_be_set_at_any_moment(make_manager, loader, tools, monkeypatch):
-    times = iter(range(10**9, 0, -(10**6)))
+    times = itertools.cycle(range(10**9, 0, -(10**6)))
     monkeypatch.setattr("time.time", lambda: next(times))
     loader.broken[1] = InvalidArgument("no good")
     manager = make_manager(max_num_load_retries=1, load_retry_interval_seconds=0.05)

@@ -270,7 +270,7 @@ def test_what_is_no_key_or_certificate_is_one_sentence(cases, case, tmp_path):
     ("argv", "sentence"),
     [
         (
-            ["--rest_api_enable_tls"],
+            ["--rest_api_port=0", "--rest_api_enable_tls"],
             "--rest_api_enable_tls is set without --ssl_config_file. REST takes its key and certificate from there.",
         ),
         (["--ssl_config_file=/no"], "Invalid protobuf file: '/no' ([Errno 2] No such file or directory: '/no')"),

@@ -176,9 +176,9 @@ def test_waiting_ends_when_a_server_comes(kind: str, make_client: Any, client: A
 def test_waiting_for_a_model_that_never_comes_tells_the_last_state(kind: str, make_client: Any, client: Any) -> None:
     asked = make_client(kind, f"127.0.0.1:{client.server.rest_port if kind == 'rest' else client.server.grpc_port}")
     with pytest.raises(clients.DeadlineError) as raised:
-        asked.wait_until_available("nobody", timeout_seconds=0.3)
+        asked.wait_until_available("nobody", timeout_seconds=1)
     assert raised.value.message == (
-        "There was no answer from model 'nobody' within 0.3 s: Could not find any versions of model nobody."
+        "There was no answer from model 'nobody' within 1 s: Could not find any versions of model nobody."
     )
 
 
@@ -200,7 +200,11 @@ class Relay:
                 near = listener.accept()[0]
             except OSError:
                 return
-            far = socket.create_connection(("127.0.0.1", self._behind))
+            try:
+                far = socket.create_connection(("127.0.0.1", self._behind))
+            except OSError:
+                near.close()
+                return
             self._sockets += [near, far]
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
