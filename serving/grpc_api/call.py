@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,20 +93,27 @@ def make_handler(method: Method, workers: Workers, metrics: Metrics, request_log
     async def answer(data: bytes, context: Any) -> bytes:
         started = time.perf_counter()
         code, model_name, response = Code.OK, "", b""
+        computation: Future[bytes] | None = None
+
+        def count(code: Code) -> None:
+            seconds = time.perf_counter() - started
+            metrics.record_request(model_name, code, method.metrics_api, "GRPC", seconds)
+
         try:
-            try:
-                request = method.request_class.FromString(data)
-            except Exception as error:
-                raise Internal("Exception deserializing request!") from error
+            request = method.request_class.FromString(data)
+        except Exception:
+            # Not counted: upstream's gRPC refuses it before anybody is asked.
+            report(context, Internal("Exception deserializing request!"))
+            return response
+        try:
             # Only what is counted has one: MultiInference has a model a task.
             model_name = request.model_spec.name if method.metrics_api else ""
             timeout_seconds = context.time_remaining()
             if method.is_quick is not None and method.is_quick(request, len(data)):
                 response = method.answer(request, len(data), timeout_seconds, True)
             else:
-                response = await asyncio.wrap_future(
-                    workers.submit(_answer_before, method, request, len(data), timeout_seconds, started)
-                )
+                computation = workers.submit(_answer_before, method, request, len(data), timeout_seconds, started)
+                response = await asyncio.wrap_future(computation)
             if method.log_kind is not None:
                 name = model_name or request.tasks[0].model_spec.name
                 if request_log.samples(name):
@@ -115,6 +123,9 @@ def make_handler(method: Method, workers: Workers, metrics: Metrics, request_log
             code = error.code
             report(context, error)
         except asyncio.CancelledError:
+            # The client waits no longer, but what has begun to run is not interrupted; as upstream, its end counts.
+            if method.metrics_api and computation is not None:
+                computation.add_done_callback(lambda ended: count(_outcome(ended)))
             raise
         except WorkersStopped:
             code = Code.UNAVAILABLE
@@ -125,8 +136,7 @@ def make_handler(method: Method, workers: Workers, metrics: Metrics, request_log
             code = Code.INTERNAL
             report(context, Internal("Internal error; the server's log has the details."))
         if method.metrics_api:
-            seconds = time.perf_counter() - started
-            metrics.record_request(model_name, code, method.metrics_api, "GRPC", seconds)
+            count(code)
         return response
 
     return grpc.unary_unary_rpc_method_handler(handle)
@@ -139,6 +149,15 @@ def _answer_before(
     if timeout_seconds is not None:
         timeout_seconds -= time.perf_counter() - started
     return method.answer(request, request_bytes, timeout_seconds)
+
+
+def _outcome(computation: Future[bytes]) -> Code:
+    if computation.cancelled():
+        return Code.CANCELLED
+    error = computation.exception()
+    if error is None:
+        return Code.OK
+    return error.code if isinstance(error, ServingError) else Code.INTERNAL
 
 
 def report(context: Any, error: ServingError) -> None:

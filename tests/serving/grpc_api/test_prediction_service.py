@@ -318,3 +318,35 @@ def test_garbage_is_refused_and_the_server_lives_on(client, garbage):
     call = client.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
     assert outcome(call, garbage) == (grpc.StatusCode.INTERNAL, "Exception deserializing request!")
     assert client.prediction.Predict(predict_request(**A_AND_B))
+
+
+def counted(client, model):
+    """The counts of a model's requests by status."""
+    _, page = client.http("GET", "/monitoring/prometheus/metrics")
+    pattern = rf'^:tensorflow:serving:request_count\{{model_name="{model}",status="(\w+)"\}} (\d+)$'
+    return {status: int(count) for status, count in re.findall(pattern, page, re.MULTILINE)}
+
+
+@pytest.mark.parametrize(
+    ("timeout", "steps", "code", "status"),
+    [(0.3, 10**9, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"), (None, 60_000, None, "OK")],
+    ids=["past its deadline", "cancelled"],
+)
+def test_a_call_that_its_client_left_is_counted_as_it_ends(client, tools, timeout, steps, code, status):
+    before = counted(client, "slow").get(status, 0)
+    request = predict_request("name: 'slow'", steps=np.int64(steps))
+    call = client.prediction.Predict.future(request, timeout=timeout)
+    if code is None:
+        # It has begun when it is among those in flight.
+        tools.wait_for(lambda: client.server.inference._in_flight >= 2)
+        assert call.cancel()
+    else:
+        assert call.code() is code
+    tools.wait_for(lambda: counted(client, "slow").get(status, 0) == before + 1)
+
+
+def test_what_is_no_message_is_refused_by_grpc_and_not_counted(client):
+    before = counted(client, "")
+    call = client.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    assert outcome(call, b"\xff") == (grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+    assert counted(client, "") == before
