@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from aiohttp import web
 
@@ -24,6 +23,7 @@ from serving.metrics import Metrics
 from serving.rest_api import cors, probes, routes, web_page
 from serving.rest_api.bodies import read_body
 from serving.rest_api.handlers import Answer
+from serving.rest_api.http_server import HttpServer
 from serving.rest_api.quick_models import QuickModels
 from serving.status import HTTP_STATUS, Code
 from serving.telemetry import Telemetry
@@ -125,8 +125,7 @@ class RestApi:
 
     async def _open(self, host: str, port: int) -> int:
         handle = self._handle if self._telemetry is None else self._handle_traced
-        server = web.Server(handle, request_factory=_make_request, access_log=None)
-        self._runner = web.ServerRunner(server, shutdown_timeout=_SEND_SECONDS)
+        self._runner = web.ServerRunner(HttpServer(handle), shutdown_timeout=_SEND_SECONDS)
         await self._runner.setup()
         context = tls.http_context(self._ssl) if self._ssl is not None else None
         with contextlib.ExitStack() as undo:
@@ -146,6 +145,11 @@ class RestApi:
             for _ in range(3):
                 await asyncio.sleep(0)
             await server.shutdown(0)
+        # Such as those that read what is left of a body that nobody wants.
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=_SEND_SECONDS)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path
@@ -246,12 +250,6 @@ class RestApi:
         if path != self._monitoring_path:
             return web.Response(status=400, text=f"Unexpected path: {path}. Should be {self._monitoring_path}")
         return web.Response(text=self._metrics.expose())
-
-
-def _make_request(
-    message: Any, payload: Any, protocol: Any, writer: Any, task: Any, loop: Any = None
-) -> web.BaseRequest:
-    return web.BaseRequest(message, payload, protocol, writer, task, loop or protocol._loop)
 
 
 def _timed(answer: Callable[[], Answer]) -> tuple[Answer, float]:
