@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -37,6 +38,8 @@ EXIT_OVER_MEMORY_LIMIT = 77
 _END_SECONDS = 5.0
 # The process keeps the time itself; this is for one that no longer answers.
 _EXTRA_WAIT_SECONDS = 1.0
+# A process that takes nothing for so long is stuck, and would keep the threads of other models waiting.
+_STUCK_SECONDS = 30
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 60.0
 # A process that lived so long did not die of being started.
 _HEALTHY_SECONDS = 60.0
@@ -73,7 +76,8 @@ class IsolatedServable:
         self._order = order
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._process: _Process | None = _Process(order)
+        self._starting: _Process | None = None
+        self._process: _Process | None = self._start()
         self._why_gone = ""
         self._signature_def_map = self._process.signature_def_map
         self._signatures = signatures.from_map(self._signature_def_map)
@@ -125,11 +129,23 @@ class IsolatedServable:
         """End the process; the system takes all of its memory back."""
         self._stopping.set()
         with self._lock:
-            process, self._process = self._process, None
+            processes = {process for process in (self._process, self._starting) if process is not None}
+            self._process = None
             self._why_gone = "This version of the model has been unloaded."
-        if process is not None:
+        for process in processes:
             process.end()
         self._keeper.join()
+
+    def _start(self) -> _Process:
+        """Another process with the model loaded; `unload` ends it also before it is."""
+        process = _Process()
+        with self._lock:
+            self._starting = process
+            is_wanted = not self._stopping.is_set()
+        if not is_wanted:
+            process.end()
+        process.load(self._order)
+        return process
 
     def _keep_running(self) -> None:
         pause_seconds = _FIRST_PAUSE_SECONDS
@@ -154,9 +170,10 @@ class IsolatedServable:
                     return
                 pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
                 try:
-                    again = _Process(self._order)
+                    again = self._start()
                 except ServingError as error:
-                    _log.error("%s cannot be loaded again: %s", self._order["path"], error)
+                    if not self._stopping.is_set():
+                        _log.error("%s cannot be loaded again: %s", self._order["path"], error)
             with self._lock:
                 if not self._stopping.is_set():
                     self._process, again = again, None
@@ -167,10 +184,13 @@ class IsolatedServable:
 
 
 class _Process:
-    """One process with the model loaded in it, from start to end."""
+    """One process with a model loaded in it, from start to end."""
 
-    def __init__(self, order: Mapping[str, Any]) -> None:
+    signature_def_map: bytes
+
+    def __init__(self) -> None:
         self._connection, other_end = socket.socketpair()
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _STUCK_SECONDS, 0))
         self._numbers = itertools.count()
         self._waiting: dict[int, Future[list[np.ndarray]]] = {}
         self._lock = threading.Lock()
@@ -186,6 +206,12 @@ class _Process:
                 stdin=subprocess.DEVNULL,
                 env=environment,
             )
+
+    def load(self, order: Mapping[str, Any]) -> None:
+        """Have it load a model.
+
+        Raises: ServingError, if it cannot, or is ended meanwhile; then the process is gone.
+        """
         try:
             tensor_frames.send(self._connection, dict(order))
             fields, arrays = tensor_frames.receive(self._connection)
@@ -222,15 +248,26 @@ class _Process:
             "outputs": list(outputs),
             "timeout_seconds": timeout_seconds,
         }
-        # A dead process is told of by the reader, which fails everything that waits.
-        with self._send_lock, contextlib.suppress(OSError):
-            tensor_frames.send(self._connection, fields, list(inputs.values()))
         try:
+            self._send(fields, list(inputs.values()), timeout_seconds)
             return future.result(None if timeout_seconds is None else timeout_seconds + _EXTRA_WAIT_SECONDS)
         except FutureTimeout:
             with self._lock:
                 self._waiting.pop(number, None)
             raise DeadlineExceeded("Timed out waiting for notification") from None
+
+    def _send(self, fields: dict[str, Any], arrays: Sequence[np.ndarray], timeout_seconds: float | None) -> None:
+        if not self._send_lock.acquire(timeout=-1 if timeout_seconds is None else timeout_seconds):
+            raise FutureTimeout
+        try:
+            tensor_frames.send(self._connection, fields, arrays)
+        except BlockingIOError:
+            _log.error("Process %d has taken nothing for %d s and is ended.", self.id, _STUCK_SECONDS)
+            self._popen.kill()
+        except OSError:
+            pass  # the reader tells of a dead process, and fails everything that waits
+        finally:
+            self._send_lock.release()
 
     def wait_for_its_end(self) -> str:
         """Block until the process is gone; returns what became of it."""
@@ -250,17 +287,13 @@ class _Process:
         self._connection.close()
 
     def _read(self) -> None:
-        with contextlib.suppress(EOFError, OSError):
-            while True:
-                fields, arrays = tensor_frames.receive(self._connection)
-                with self._lock:
-                    future = self._waiting.pop(fields["id"], None)
-                if future is None:
-                    continue  # its client did not wait any longer
-                if fields["code"] == Code.OK:
-                    future.set_result(arrays)
-                else:
-                    future.set_exception(ServingError(fields["message"], code=Code(fields["code"])))
+        try:
+            self._hand_out_answers()
+        except (EOFError, OSError):
+            pass
+        except Exception:
+            # Such as an answer larger than the memory. What follows it cannot be found any more.
+            _log.exception("An answer of process %d cannot be read; the process is ended", self.id)
         reason = "This version of the model has been unloaded."
         if not self._is_asked_to_end:
             reason = self._gone("before it was asked to.")
@@ -269,6 +302,18 @@ class _Process:
             left, self._waiting = list(self._waiting.values()), {}
         for future in left:
             future.set_exception(Unavailable(reason))
+
+    def _hand_out_answers(self) -> None:
+        while True:
+            fields, arrays = tensor_frames.receive(self._connection)
+            with self._lock:
+                future = self._waiting.pop(fields["id"], None)
+            if future is None:
+                continue  # its client did not wait any longer
+            if fields["code"] == Code.OK:
+                future.set_result(arrays)
+            else:
+                future.set_exception(ServingError(fields["message"], code=Code(fields["code"])))
 
     def _gone(self, when: str) -> str:
         """What became of a process that closed its connection."""

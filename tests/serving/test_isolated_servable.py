@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -16,6 +17,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
+from serving import isolated_servable, tensor_frames
 from serving.config import ModelConfig
 from serving.engines import EngineOptions
 from serving.errors import ServingError
@@ -236,3 +238,61 @@ def test_a_long_computation_ends_when_its_model_is_unloaded(saved_models):
         Code.UNAVAILABLE,
         "This version of the model has been unloaded.",
     )
+
+
+@pytest.mark.slow
+def test_a_process_that_is_stuck_is_replaced_and_keeps_nobody_beyond_the_deadline(saved_models, monkeypatch, tools):
+    monkeypatch.setattr(isolated_servable, "_STUCK_SECONDS", 1)
+    servable = engine().load(saved_models.arithmetic)
+    try:
+        names = outputs(servable)
+        stuck = servable.process_id
+        os.kill(stuck, signal.SIGSTOP)
+        large = {A: np.ones(1_000_000, "f"), B: np.ones(1_000_000, "f")}
+        with ThreadPoolExecutor(2) as threads:
+            first = threads.submit(servable.run, large, names, timeout_seconds=60)
+            tools.wait_for(lambda: servable._process._send_lock.locked())
+            with pytest.raises(ServingError) as behind:
+                servable.run(INPUTS, names, timeout_seconds=0.05)
+            with pytest.raises(ServingError) as raised:
+                first.result()
+        assert behind.value.code is Code.DEADLINE_EXCEEDED
+        assert raised.value.message == "The process of this model was ended by SIGKILL before it was asked to."
+        tools.wait_for(lambda: servable.process_id not in (None, stuck))
+        assert servable.run(INPUTS, names)[1].tolist() == [11, 22]
+    finally:
+        servable.unload()
+
+
+@pytest.mark.slow
+def test_an_answer_that_cannot_be_read_ends_the_process_not_the_waiting(saved_models, monkeypatch):
+    servable = engine().load(saved_models.arithmetic)
+    try:
+        process_id = servable.process_id
+
+        def too_large(connection):
+            raise MemoryError
+
+        names = outputs(servable)
+        # The reader is in the real function already; its next frame is the one that is too large.
+        monkeypatch.setattr(tensor_frames, "receive", too_large)
+        assert servable.run(INPUTS, names)[1].tolist() == [11, 22]
+        with pytest.raises(ServingError) as raised:
+            servable.run(INPUTS, names, timeout_seconds=20)
+        assert raised.value.code is Code.UNAVAILABLE
+        assert not is_running(process_id)
+    finally:
+        servable.unload()
+
+
+def test_unloading_does_not_wait_for_a_process_that_is_loading_again(saved_models, tools):
+    started = time.monotonic()
+    servable = engine().load(saved_models.arithmetic)
+    loading_seconds = time.monotonic() - started
+    before = children()
+    os.kill(servable.process_id, signal.SIGKILL)
+    tools.wait_for(lambda: children() - before)
+    started = time.monotonic()
+    servable.unload()
+    assert time.monotonic() - started < loading_seconds / 2
+    assert not any(is_running(child) for child in children() - before)
