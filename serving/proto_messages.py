@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -102,6 +103,7 @@ def encode_prediction(prediction: Prediction, *, as_tensor_content: bool = False
     return b"".join(pieces)
 
 
+@functools.lru_cache(maxsize=1024)
 def encode_model_spec(servable: ServableId, signature_name: str = "") -> bytes:
     """A serialized ModelSpec that echoes what was used; the version is always in it, a label never."""
     version = wire_format.encode_varint(servable.version & (2**64 - 1))

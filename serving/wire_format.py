@@ -5,6 +5,7 @@ Source: https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,8 +13,13 @@ import numpy as np
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 
 
+_ONE_BYTE = tuple(bytes([value]) for value in range(0x80))
+
+
 def encode_varint(value: int) -> bytes:
     """A non-negative integer as a varint."""
+    if 0 <= value < 0x80:
+        return _ONE_BYTE[value]
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)
@@ -22,6 +28,7 @@ def encode_varint(value: int) -> bytes:
     return bytes(encoded)
 
 
+@functools.cache
 def encode_tag(number: int, wire_type: int) -> bytes:
     """The key that precedes a field's value."""
     return encode_varint(number << 3 | wire_type)
