@@ -177,6 +177,8 @@ class Server:
         if config.port is not None:
             self.grpc_port = opened[-1]
             _log.info("Running gRPC ModelServer at %s:%d ...", config.host, self.grpc_port)
+        if config.grpc_socket_path:
+            _log.info("Running gRPC ModelServer at UNIX socket %s ...", config.grpc_socket_path)
         if config.rest_api_port and config.rest_api_port == config.port:
             # Not fatal; as upstream.
             _log.error(

@@ -98,9 +98,15 @@ def test_the_file_of_a_server_that_was_killed_is_taken_over(start_server, tmp_pa
     assert can_ask(f"unix:{path}")
 
 
-def test_a_relative_path_and_a_port_beside_it(start_server, tmp_path, monkeypatch):
+def test_a_relative_path_and_a_port_beside_it(start_server, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO")
     client = start_server(models_dir=tmp_path, grpc_socket_path="relative")
+    # As tensorflow_model_server's log has it; scripts wait for these lines.
+    assert [message for message in caplog.messages if message.startswith("Running")] == [
+        f"Running gRPC ModelServer at 127.0.0.1:{client.server.grpc_port} ...",
+        "Running gRPC ModelServer at UNIX socket relative ...",
+    ]
     assert can_ask(f"unix:{tmp_path}/relative")
     assert can_ask(f"127.0.0.1:{client.server.grpc_port}")
 
