@@ -95,9 +95,7 @@ class Server:
             labels=labels,
             model_readiness=self._configuration.readiness,
             check_method_names=config.enable_signature_method_name_check,
-            open_sequences=Sequences(
-                max_sequences=config.max_sequences, idle_seconds=config.sequence_idle_seconds
-            ),
+            open_sequences=Sequences(max_sequences=config.max_sequences, idle_seconds=config.sequence_idle_seconds),
             unbatched=DirectRunner(max_concurrent=num_cpus) if config.batching is not None else None,
             request_log=self._request_log,
         )

@@ -121,7 +121,7 @@ class Binary:
         self.grpc_address = self.rest_address = None
         for line in self.process.stderr:
             self.lines.append(line)
-            if "Running gRPC ModelServer at " in line:
+            if "Running gRPC ModelServer at " in line and "UNIX socket" not in line:
                 self.grpc_address = line.split("Running gRPC ModelServer at ")[1].split(" ")[0]
             if "Exporting HTTP/REST API at:" in line:
                 self.rest_address = line.split("Exporting HTTP/REST API at:")[1].split(" ")[0]
