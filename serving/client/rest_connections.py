@@ -132,7 +132,7 @@ class Connections:
                     break
                 connection = self._idle[server].pop()
             # Something to read before anything was asked: the server has hung up meanwhile.
-            if not select.select([connection.sock], [], [], 0)[0]:
+            if not _has_news(connection.sock):
                 return connection
             connection.close()
         return self._connect(server, attempts)
@@ -173,6 +173,16 @@ class Connections:
                 self._idle[server].append(connection)
                 return
         connection.close()
+
+
+def _has_news(sock: socket.socket) -> bool:
+    """Whether there is something to read, if only the end."""
+    if not hasattr(select, "poll"):
+        return bool(select.select([sock], [], [], 0)[0])
+    # `select` knows the first 1024 files of a process only.
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _limit(connection: http.client.HTTPConnection, attempts: Attempts) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import resource
 import socket
 import threading
 from typing import Any
@@ -240,3 +242,20 @@ def test_rest_says_what_it_does_not_have() -> None:
             import numpy as np
 
             client.predict("m", {"x": np.float16(1)})
+
+
+def test_connections_beyond_the_first_1024_files_of_a_process_are_kept(client: Any) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2000:
+        pytest.skip("this system allows too few open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
+    taken = []
+    try:
+        while not taken or taken[-1] < 1024:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+        with clients.RestClient(f"127.0.0.1:{client.server.rest_port}", retries=clients.NO_RETRIES) as asking:
+            assert asking.versions("arithmetic") == asking.versions("arithmetic") == (7, 3)
+    finally:
+        for file in taken:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
