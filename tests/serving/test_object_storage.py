@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import uuid
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -91,6 +92,23 @@ def test_what_was_copied_before_is_copied_again_only_if_it_changed(bucket, tmp_p
     (path / "saved_model.pb").write_bytes(b"half a")
     fetch(ObjectStorage(tmp_path), f"{bucket}/m")
     assert content_of(path) == {"saved_model.pb": b"new", "index": b"1"}
+
+
+def test_nothing_is_written_outside_of_the_copy(storage, bucket, tmp_path, monkeypatch):
+    put(f"{bucket}/m/1", **{"saved_model.pb": b"model"})
+    memory = fsspec.filesystem("memory")
+    find = type(memory).find
+
+    def find_more(self, path, **options):
+        # Keys of S3 may be called so.
+        return {**find(self, path, **options), f"{path}/a/../../../../escaped": {"size": 1, "type": "file"}}
+
+    monkeypatch.setattr(type(memory), "find", find_more)
+    monkeypatch.setattr(type(memory), "get_file", lambda self, remote, local: Path(local).write_bytes(b"x"))
+    with pytest.raises(ServingError) as raised:
+        fetch(storage, f"{bucket}/m")
+    assert raised.value.message.endswith("/escaped, which would be copied outside of its folder.")
+    assert content_of(tmp_path) == {}
 
 
 def test_a_version_that_is_still_being_uploaded_is_not_taken(storage, bucket, monkeypatch):

@@ -218,3 +218,12 @@ def test_tokens_in_the_clear_are_warned_of(caplog, options, wires):
     # Other servers of the session may log meanwhile.
     told = [record.getMessage() for record in caplog.records if record.name == "serving.tokens"]
     assert told == ([] if wires is None else [sentence])
+
+
+@pytest.mark.parametrize("method", ["Profile", "Terminate", "Monitor"])
+def test_the_profiler_is_away_where_callers_must_identify_themselves(guarded, method):
+    # Its own port would be open to everybody.
+    call = guarded.channel.unary_unary(f"/tensorflow.ProfilerService/{method}")
+    with pytest.raises(grpc.RpcError) as raised:
+        call(b"", metadata=[("authorization", "Bearer first")], timeout=20)
+    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
