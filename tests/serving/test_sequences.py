@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 
@@ -13,7 +14,8 @@ from tensorflow_serving.apis import predict_pb2
 from serving import proto_tensors, sequences
 from serving.config import BatchingConfig, ModelConfig
 from serving.errors import ServingError
-from serving.messages import ServableId, Signature, TensorSpec
+from serving.inference import Inference
+from serving.messages import ModelSpec, ServableId, Signature, TensorSpec
 from serving.status import Code
 
 START, END = 1, 2
@@ -218,6 +220,31 @@ SUM = Signature(
 def add(inputs, names, timeout_seconds):
     total = inputs["state_s"] + inputs["x"].sum()
     return [total for _ in names]
+
+
+class Loaded:
+    """What a manager and a runner know of one model that takes next to no time."""
+
+    def __init__(self, signature):
+        self.signatures = {"serving_default": signature}
+
+    def peek(self, name, version):
+        return self
+
+    def is_quick(self, request_bytes):
+        return True
+
+    def runs_at_once(self, servable):
+        return True
+
+
+@pytest.mark.parametrize("has_state", [True, False], ids=["with state", "without"])
+def test_a_step_waits_for_others_and_is_never_answered_where_it_arrived(has_state):
+    signature = SUM if has_state else dataclasses.replace(SUM, outputs={"y": SUM.outputs["y"]})
+    loaded = Loaded(signature)
+    inference = Inference(loaded, loaded)
+    # Asked twice: the answer is remembered.
+    assert [inference.is_quick(ModelSpec("m"), 10) for _ in range(2)] == [not has_state] * 2
 
 
 def ask(memory, number, control=0, x=1.0, *, run=add, timeout=5.0, signature=SUM, id=ID):
