@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 import threading
 import time
@@ -59,6 +60,11 @@ def test_who_leaves_says_so_first_goes_on_for_a_while_and_then_refuses(start_ser
     client = start_server(models_dir=tmp_path, enable_grpc_healthcheck_service=True, drain_delay_seconds=2)
     document = {"inputs": {"a": [1], "b": [2]}}
     stub = health_pb2_grpc.HealthStub(client.channel)
+    # Other than urllib it wants to keep its connection.
+    keeping = http.client.HTTPConnection("127.0.0.1", client.server.rest_port, timeout=20)
+    keeping.request("GET", "/v1/models/m")
+    with keeping.getresponse() as response:
+        assert response.read() and response.headers["Connection"] is None
     watches = [
         stub.Watch(health_pb2.HealthCheckRequest(service=service), timeout=30)
         for service in ("", "ModelService", "PredictionService")
@@ -75,8 +81,9 @@ def test_who_leaves_says_so_first_goes_on_for_a_while_and_then_refuses(start_ser
     # Load balancers have not noticed yet: whoever still comes is answered, and told not to come back.
     status, headers, _ = client.exchange("GET", "/healthz")
     assert status == 200
-    status, headers, _ = client.exchange("POST", "/v1/models/m:predict", b'{"inputs": {"a": [1], "b": [2]}}')
-    assert (status, headers["Connection"]) == (200, "close")
+    keeping.request("POST", "/v1/models/m:predict", b'{"inputs": {"a": [1], "b": [2]}}')
+    with keeping.getresponse() as response:
+        assert (response.status, response.headers["Connection"]) == (200, "close")
     assert not client.server.inference.is_draining
     tools.wait_for(lambda: client.server.inference.is_draining)
     assert time.monotonic() - started >= 2

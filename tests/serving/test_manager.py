@@ -294,3 +294,13 @@ def test_requests_never_fail_while_versions_come_and_go(make_manager, loader, to
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_a_stop_leaves_what_is_lent_to_who_has_it(make_manager, loader, tools):
+    manager = make_manager()
+    aspire(manager, 1, name="lent")
+    aspire(manager, 2, name="free")
+    tools.wait_for(lambda: len(loader.loaded) == 2 and manager.wait_until_settled(["lent", "free"]))
+    with manager.lend("lent"):
+        manager.stop()
+        assert {version: servable.is_unloaded for version, servable in loader.loaded.items()} == {1: False, 2: True}

@@ -160,6 +160,8 @@ def test_tokens_come_and_go_with_the_file(tmp_path, tools, caplog):
             assert line.endswith(" The tokens read before stay valid.")
             assert file.allows("Bearer new")
             assert not file.allows("Bearer ")
+        # What changed once is told once, however often the file is looked at.
+        assert len(caplog.messages) == len(set(caplog.messages))
     finally:
         file.stop()
 
