@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import http_exceptions, web
 
-# As long as upstream's library waits for the next byte. Ours starts again with every keep-alive request.
+# Until the first request; TF Serving waits for ever.
 REQUEST_SECONDS = 50.0
 
 
