@@ -151,6 +151,8 @@ CLASSIFY_CASES = {
     "scalar_scores": "Expected Tensor shape: [batch_size num_classes] but got []",
     "short_classes": "Expected classes output batch size of 3. Got: 1",
     "short_scores": "Expected scores output batch size of 3. Got: 1",
+    # Labels are looked at before scores.
+    "all_wrong": "Expected Tensor shape: [batch_size num_classes] but got [3]",
     "two_of_three": "Tensors class and score should match in dim_size(1). Got 2 vs. 3",
 }
 REGRESS_CASES = {
@@ -158,6 +160,7 @@ REGRESS_CASES = {
     "regress_two_outputs": "Expected one output Tensor.",
     "regress_no_inputs": NO_INPUTS.format("regression"),
     "regress_no_outputs": 'No regression outputs found in SignatureDef: inputs {\n  key: "inputs"\n  value {\n    na…',
+    "regress_no_columns": "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got [3,0]",
     "regress_wide": "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got [3,2]",
     "regress_scalar": "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got []",
     "regress_short": "Input batch size did not match output batch size: 3 vs. 1",
