@@ -111,6 +111,16 @@ def test_nothing_is_written_outside_of_the_copy(storage, bucket, tmp_path, monke
     assert content_of(tmp_path) == {}
 
 
+def test_a_copy_that_is_not_whole_is_not_taken(storage, bucket, tmp_path, monkeypatch):
+    put(f"{bucket}/m/1", **{"saved_model.pb": b"model"})
+    memory = fsspec.filesystem("memory")
+    # As after a connection that broke without a word.
+    monkeypatch.setattr(type(memory), "get_file", lambda self, remote, local: Path(local).write_bytes(b"mod"))
+    with pytest.raises(ServingError, match="changed while it was copied"):
+        fetch(storage, f"{bucket}/m")
+    assert content_of(tmp_path) == {}
+
+
 def test_a_version_that_is_still_being_uploaded_is_not_taken(storage, bucket, monkeypatch):
     put(f"{bucket}/m/1", **{"saved_model.pb": b"model"})
     memory = fsspec.filesystem("memory")

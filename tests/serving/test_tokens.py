@@ -161,6 +161,9 @@ def test_tokens_come_and_go_with_the_file(tmp_path, tools, caplog):
             assert file.allows("Bearer new")
             assert not file.allows("Bearer ")
         # What changed once is told once, however often the file is looked at.
+        looks, look = [], file._look
+        file._look = lambda: looks.append(None) or look()
+        tools.wait_for(lambda: len(looks) > 2)
         assert len(caplog.messages) == len(set(caplog.messages))
     finally:
         file.stop()
