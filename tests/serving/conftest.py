@@ -231,6 +231,7 @@ def _odd_signatures() -> dict[str, Any]:
     failing = tf.debugging.check_numerics(numbers / 0.0, "divided by zero")
     return {
         "two_inputs": classify({"inputs": examples, "other": other}, scores=scores),
+        "no_outputs": classify(),
         "three_outputs": classify(classes=labels, scores=scores, more=numbers),
         "no_inputs": classify({"examples": examples}, scores=scores),
         "neither": classify(probabilities=scores),

@@ -42,7 +42,7 @@ def refusal(document, **dtypes):
         ([True, False], BOOL, np.array([True, False])),
         ([2**64 - 1], UINT64, np.uint64([2**64 - 1])),
         ([[], []], FLOAT, np.empty((2, 0), np.float32)),
-        (["é", {"b64": "/w=="}, {"b64": " /w "}], STRING, np.array(["é".encode(), b"\xff", b"\xff"], object)),
+        (["é", {"b64": "/w=="}, {"b64": " /\t\r\n\f\vw "}], STRING, np.array(["é".encode(), b"\xff", b"\xff"], object)),
     ],
 )
 def test_values(value, dtype, expected):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import grpc
 import pytest
 from google.protobuf import text_format
 from tensorflow_serving.apis import inference_pb2, predict_pb2, regression_pb2
+
+from serving import multi_inference
+from serving.errors import InvalidArgument
+from serving.messages import InferenceTask, ModelSpec, Signature, TensorSpec
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
@@ -124,8 +130,46 @@ def test_multi_inference_counts_its_examples_and_is_no_counted_request(protocol_
         return value(f"{name}_total"), value(f"{name}s_count"), requests
 
     total, histogram, requests = counted()
-    multi_infer(protocol_client, [(Y, REGRESS), (half_plus_two("classify_x_to_y"), CLASSIFY)])
+    tasks = [(Y, REGRESS), (half_plus_two("classify_x_to_y"), CLASSIFY), (half_plus_two("regress_x_to_y2"), REGRESS)]
+    multi_infer(protocol_client, tasks)
+    # Two examples, however many tasks.
     assert counted() == (total + 2, histogram + 1, requests)
     request = regression_pb2.RegressionRequest(model_spec=model_spec(Y))
     protocol_client.prediction.Regress(fill_examples(request, 80, 2))
     assert counted() == (total + 2, histogram + 1, requests + 1)
+
+
+def run_times(client):
+    """How many runs of the model were timed, by the API that they are counted under."""
+    _, page = client.http("GET", "/monitoring/prometheus/metrics")
+    pattern = (
+        r'^:tensorflow:serving:runtime_latency_count\{model_name="half_plus_two",API="(\w*)",runtime="TF1"\} (\d+)$'
+    )
+    return {api: int(count) for api, count in re.findall(pattern, page, re.MULTILINE)}
+
+
+def test_a_run_is_timed_under_what_was_asked_for(protocol_client):
+    def ask(verb, document):
+        status, body = protocol_client.post(f"/v1/models/half_plus_two:{verb}", document)
+        assert status == 200, body
+
+    examples = [{"x": 2.0}]
+    asked = {
+        "Predict": lambda: ask("predict", {"instances": [2.0]}),
+        "Classify": lambda: ask("classify", {"signature_name": "classify_x_to_y", "examples": examples}),
+        "Regress": lambda: ask("regress", {"signature_name": "regress_x_to_y", "examples": examples}),
+        "": lambda: multi_infer(protocol_client, [(Y, REGRESS)]),  # MultiInference is not
+    }
+    for api, call in asked.items():
+        before = run_times(protocol_client)
+        call()
+        assert run_times(protocol_client) == ({**before, api: before.get(api, 0) + 1} if api else before)
+
+
+@pytest.mark.parametrize("names", [("", "serving_default"), ("serving_default", ""), ("", "")], ids=str)
+def test_the_default_signature_is_the_same_by_its_name_and_without(names):
+    of_examples = Signature({"inputs": TensorSpec("i:0", 7, (-1,))}, {"outputs": TensorSpec("o:0", 1, (-1,))})
+    tasks = [InferenceTask(ModelSpec("m", signature_name=name), REGRESS) for name in names]
+    with pytest.raises(InvalidArgument) as raised:
+        multi_inference.plan(tasks, {"serving_default": of_examples}, are_methods_checked=False)
+    assert raised.value.message == "Duplicate evaluation of signature: serving_default"

@@ -104,6 +104,7 @@ def decode(text):
         ("dtype: DT_UINT8 tensor_shape { dim { size: 2 } } int_val: [300, -1]", np.uint8([44, 255])),
         ("dtype: DT_QINT8 tensor_shape { dim { size: 1 } } int_val: -5", np.array([(-5,)], [("qint8", np.int8)])),
         ("dtype: DT_COMPLEX64 tensor_shape { dim { size: 1 } } scomplex_val: [1, 2]", np.complex64([1 + 2j])),
+        ("dtype: DT_COMPLEX64 tensor_shape { dim { size: 2 } } scomplex_val: [1, 2, 3]", np.complex64([1 + 2j] * 2)),
         (
             r"dtype: DT_STRING tensor_shape { dim { size: 2 } } tensor_content: '\001\002abb'",
             np.array([b"a", b"bb"], object),
@@ -130,6 +131,7 @@ def test_reading_follows_cplusplus_not_python(text, expected):
         "dtype: DT_STRING tensor_shape { dim { size: 9223372036854775807 } dim { size: 9223372036854775807 } }",
         r"dtype: DT_STRING tensor_shape { dim { size: 2 } } tensor_content: '\001\002ab'",
         r"dtype: DT_STRING tensor_shape { dim { size: 2 } } tensor_content: '\377'",
+        r"dtype: DT_BOOL tensor_shape { dim { size: 2 } } tensor_content: '\001\002'",
     ],
 )
 def test_what_cannot_be_read_is_refused(text):
@@ -145,6 +147,18 @@ def test_a_large_promise_is_fine_when_the_request_is_large_too():
     with pytest.raises(InvalidArgument):
         proto_tensors.decode_tensor(proto, "x", request_bytes=1000)
     assert proto_tensors.decode_tensor(proto, "x", request_bytes=10_000_000).shape == (20_000_000,)
+
+
+def test_a_promise_may_be_sixteen_times_the_request(monkeypatch):
+    monkeypatch.setattr(proto_tensors, "MIN_ELEMENT_CAP_BYTES", 0)
+
+    def promised(count):
+        text = f"dtype: DT_FLOAT tensor_shape {{ dim {{ size: {count} }} }} float_val: 1"
+        return proto_tensors.decode_tensor(text_format.Parse(text, tensor_pb2.TensorProto()), "x", request_bytes=100)
+
+    assert promised(400).nbytes == 1600
+    with pytest.raises(InvalidArgument):
+        promised(401)
 
 
 @given(st.binary(max_size=200))

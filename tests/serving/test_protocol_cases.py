@@ -141,6 +141,7 @@ NEITHER = (
 # What is asked of a signature and of its outputs; each request holds three examples.
 CLASSIFY_CASES = {
     "two_inputs": "Expected one input Tensor.",
+    "no_outputs": "Expected one or two output Tensors, found 0",
     "three_outputs": "Expected one or two output Tensors, found 3",
     "no_inputs": NO_INPUTS.format("classification"),
     "neither": NEITHER,

@@ -66,6 +66,8 @@ WELL_FORMED = {
     "POST /v1/models/m/versions/00000000000000000000000000001:predict": (handlers.predict, ModelSpec("m", version=1)),
     "GET /v1/models/foo": (handlers.status, ModelSpec("foo")),
     "GET /v1/models/foo/versions/50": (handlers.status, ModelSpec("foo", version=50)),
+    "POST /V1/Models/Foo/LABELS/A:predict": (handlers.predict, ModelSpec("Foo", version_label="A")),
+    "GET /V1/MODELS/Foo/Labels/A": (handlers.status, ModelSpec("Foo", version_label="A")),
     "GET /v1/models/foo/labels/a": (handlers.status, ModelSpec("foo", version_label="a")),
     "GET /v1/models/foo?x=1": (handlers.status, ModelSpec("foo?x=1")),
     "GET /v1/models/metadata": (handlers.status, ModelSpec("metadata")),
