@@ -12,6 +12,8 @@ from serving.reload import Configuration
 
 _log = logging.getLogger(__name__)
 
+_STOP_SECONDS = 1.0
+
 
 class ConfigFilePoller:
     """Reads the model configuration file again and again, and puts in force what it says."""
@@ -35,10 +37,10 @@ class ConfigFilePoller:
         self._thread.start()
 
     def stop(self) -> None:
-        """End; nothing is read after this returns."""
+        """End, but wait for no file system that hangs."""
         self._stopped.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(_STOP_SECONDS)
 
     def poll(self) -> None:
         """Read the file once. What is wrong is only logged, and only when it is news."""

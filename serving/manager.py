@@ -254,10 +254,14 @@ class Manager:
                 if self._stopping:
                     self._changed.notify_all()
                     return
-                self._start_due_retries()
-                for name in {id.name for id in self._managed}:
-                    self._act(name)
-                self._finish_unloading()
+                try:
+                    self._start_due_retries()
+                    for name in {id.name for id in self._managed}:
+                        self._act(name)
+                    self._finish_unloading()
+                except Exception:
+                    # Such as a system without threads to spare: no version would be loaded or unloaded ever again.
+                    _log.exception("Managing the versions failed; it is tried again.")
                 self._changed.notify_all()
 
     def _act(self, name: str) -> None:

@@ -16,6 +16,7 @@ from serving.errors import InvalidArgument
 _log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
+_STOP_SECONDS = 1.0
 
 # What a client without one is told, on either wire.
 REFUSAL = "A valid token is required: send the header `authorization: Bearer TOKEN`."
@@ -43,10 +44,10 @@ class TokenFile:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more. Safe also before `start`."""
+        """Look no more, but wait for no file system that hangs. Safe also before `start`."""
         self._is_stopped.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(_STOP_SECONDS)
 
     def allows(self, authorization: str | None) -> bool:
         """Whether a request may be answered.

@@ -304,3 +304,18 @@ def test_a_stop_leaves_what_is_lent_to_who_has_it(make_manager, loader, tools):
     with manager.lend("lent"):
         manager.stop()
         assert {version: servable.is_unloaded for version, servable in loader.loaded.items()} == {1: False, 2: True}
+
+
+def test_a_manager_survives_a_system_without_threads_to_spare(make_manager, loader, tools, monkeypatch):
+    manager = make_manager()
+    submit = manager._loaders.submit
+
+    def refuse(*_):
+        monkeypatch.setattr(manager._loaders, "submit", submit)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(manager._loaders, "submit", refuse)
+    aspire(manager, 1, name="unlucky")
+    tools.wait_for(lambda: states(manager, "unlucky") == {1: State.LOADING})
+    aspire(manager, 2, name="later")
+    assert manager.wait_until_settled(["later"], timeout_seconds=20)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import stat
 import sys
+import tempfile
 import threading
 import uuid
 from pathlib import Path
@@ -282,3 +284,15 @@ def test_a_server_follows_what_is_uploaded(bucket, tmp_path, tools):
         tools.wait_for(lambda: content_of(parent).keys() == {"2/saved_model.pb", ".2.files.json"})
     finally:
         server.stop(grace_period_seconds=1)
+
+
+def test_without_a_cache_the_copies_go_with_the_server(bucket, tmp_path, monkeypatch):
+    put(f"{bucket}/m/1", **{"saved_model.pb": b"one"})
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    models = (ModelConfig("m", tmp_path / "unused", uri=f"{bucket}/m"),)
+    server = Server(ServerConfig(models=models, port=0, host="127.0.0.1"), engine=RecordingEngine())
+    server.start()
+    [folder] = tmp_path.iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    server.stop(grace_period_seconds=1)
+    assert list(tmp_path.iterdir()) == []
