@@ -12,6 +12,8 @@ from google.protobuf import text_format
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import classification_pb2, get_model_metadata_pb2, predict_pb2
 
+from serving.grpc_api.call import truncate
+
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 FAILED = grpc.StatusCode.FAILED_PRECONDITION
 
@@ -352,3 +354,16 @@ def test_what_is_no_message_is_refused_by_grpc_and_not_counted(client):
     call = client.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
     assert outcome(call, b"\xff") == (grpc.StatusCode.INTERNAL, "Exception deserializing request!")
     assert counted(client, "") == before
+
+
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        ("x" * 1024, "x" * 1024),
+        ("x" * 1025, "x" * 1024 + "...TRUNCATED"),
+        ("x" * 1023 + "é", "x" * 1023 + "...TRUNCATED"),
+    ],
+    ids=["as long as it may be", "longer by one", "cut within a character"],
+)
+def test_a_sentence_has_1024_bytes_at_most(message, sent):
+    assert truncate(message) == sent
