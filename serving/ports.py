@@ -56,7 +56,7 @@ class HostUnknown(PortTaken):
 
 
 def check_free(config: ServerConfig) -> None:
-    """Refuse a configuration whose ports are in use. Port 0 is always free.
+    """Refuse a configuration whose ports are in use, or whose host is elsewhere. Port 0 is always free.
 
     Raises: PortTaken, or a child of it.
     """
@@ -130,7 +130,7 @@ def _check_socket(path: str) -> None:
 
 
 def _check(host: str, port: int | None, what: str, flag: str) -> None:
-    if not port:
+    if port is None:
         return
     if host in _WILDCARDS:
         host = "::" if _is_dual_stack() else "0.0.0.0"

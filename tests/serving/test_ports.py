@@ -174,12 +174,13 @@ def test_an_old_connection_is_closed_when_channel_arguments_say_so(start_server,
     tools.wait_for(lambda: states[-1] is grpc.ChannelConnectivity.IDLE)
 
 
+@pytest.mark.parametrize("port", [8500, 0])
 @pytest.mark.parametrize(
     ("host", "reason"), [("192.0.2.1", "Cannot assign requested address"), ("no.such.host.invalid", ".+")]
 )
-def test_an_address_that_is_not_ours_is_told(host, reason):
+def test_an_address_that_is_not_ours_is_told(host, reason, port):
     with pytest.raises(ports.PortTaken) as raised:
-        ports.check_free(ServerConfig(host=host, port=8500))
+        ports.check_free(ServerConfig(host=host, port=port))
     assert re.fullmatch(
         rf"--host={re.escape(host)} is no address of this machine \({reason}\)\. Choose one that it has, 127\.0\.0\.1 "
         r"for programs of this machine only, or 0\.0\.0\.0 for all\.",
