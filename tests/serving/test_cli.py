@@ -306,7 +306,8 @@ def test_sigterm_lets_requests_in_flight_end_and_refuses_new_ones(run, saved_mod
         call = client.call_and_let_it_arrive(two_seconds)
         server.process.send_signal(signal.SIGTERM)
         server.wait_for_line("Stopping: no new requests; up to 30 s for those in flight.")
-        assert client.call(1).code() == grpc.StatusCode.UNAVAILABLE
+        # The line is written a moment before it is true.
+        tools.wait_for(lambda: client.call(1).code() is grpc.StatusCode.UNAVAILABLE)
         assert call.result(60).outputs["done"].int64_val[0] == two_seconds
     assert server.process.wait(60) == 0
     server.reader.join()
