@@ -83,3 +83,33 @@ def test_a_deadline_that_has_passed_ends_every_call(protocol_client):
         with pytest.raises(DeadlineExceeded) as raised:
             call()
         assert raised.value.message == "Timed out waiting for notification"
+
+
+class OneColumnServable:
+    """Its default signature classifies and regresses; each example gets 0.5."""
+
+    signatures = {
+        "serving_default": Signature({"inputs": TensorSpec("i:0", 7, (-1,))}, {"scores": TensorSpec("y:0", 1, (-1, 1))})
+    }
+
+    def run(self, inputs, outputs, **options):
+        return [np.full((len(inputs["i:0"]), 1), 0.5, np.float32) for _ in outputs]
+
+
+@pytest.mark.parametrize("asked", ["", "serving_default"])
+@pytest.mark.parametrize("method", ["predict", "classify", "regress", "multi_infer"])
+def test_answers_name_the_default_signature(method, asked):
+    servable = OneColumnServable()
+    if method == "regress":
+        [signature] = servable.signatures.values()
+        regression = Signature(signature.inputs, {"outputs": signature.outputs["scores"]})
+        servable.signatures = {"serving_default": regression}
+    spec = ModelSpec("m", signature_name=asked)
+    execution, id = Execution(Direct(), Metrics()), ServableId("m", 1)
+    arguments = {
+        "predict": (PredictRequest(spec, {"inputs": np.array([b""], object)}),),
+        "multi_infer": ([InferenceTask(spec, "tensorflow/serving/classify")], lambda: [b""]),
+    }.get(method, (spec, lambda: [b""]))
+    answer = getattr(execution, method)(id, servable, *arguments)
+    [answer] = answer if isinstance(answer, list) else [answer]
+    assert (answer.servable, answer.signature_name) == (id, "serving_default")
