@@ -38,7 +38,8 @@ class TfLiteEngine:
             otherwise: What loads versions without such a file; None: nothing does.
         """
         # TensorFlow 2.21 still has its interpreter, and announces at every use that it will move to another package.
-        warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated", category=UserWarning)
+        announcement = r"\s*Warning: tf.lite.Interpreter is deprecated"
+        warnings.filterwarnings("ignore", message=announcement, category=UserWarning)
         self._num_interpreters = num_interpreters
         self._otherwise = otherwise
 
