@@ -16,6 +16,7 @@ example:
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import random
 import signal
@@ -153,7 +154,7 @@ def fuzz(target: Target, seconds: float, seed: int, findings: Path) -> int:
         current.write_bytes(data)
         signal.setitimer(signal.ITIMER_REAL, SECONDS_PER_INPUT)
         try:
-            if coverage.of(lambda data=data: target.check(data)) and len(corpus) < 5000:
+            if coverage.of(functools.partial(target.check, data)) and len(corpus) < 5000:
                 corpus.append(data)
         except TooLong:
             num_findings += 1

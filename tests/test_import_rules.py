@@ -171,8 +171,7 @@ ALLOWED = {
     | {"serving.json_values"},
     "serving.json_display": {"serving.json_floats"},
     "serving.json_floats": set(),
-    "serving.json_outputs": SERVING_LEAVES
-    | {"serving.json_display", "serving.json_floats", "serving.proto_tensors"},
+    "serving.json_outputs": SERVING_LEAVES | {"serving.json_display", "serving.json_floats", "serving.proto_tensors"},
     "serving.json_parser": SERVING_LEAVES,
     "serving.json_tensors": SERVING_LEAVES | {"serving.json_display", "serving.json_parser", "serving.json_values"},
     "serving.json_values": SERVING_LEAVES | {"serving.json_display", "serving.proto_tensors"},
@@ -187,7 +186,8 @@ ALLOWED = {
     "serving.metric_types": set(),
     "serving.metrics": SERVING_LEAVES | {"serving.metric_types"},
     "serving.ports": SERVING_LEAVES | {"serving.config"},
-    "serving.proto_messages": SERVING_LEAVES | {"serving.proto_results", "serving.proto_tensors", "serving.wire_format"},
+    "serving.proto_messages": SERVING_LEAVES
+    | {"serving.proto_results", "serving.proto_tensors", "serving.wire_format"},
     "serving.proto_results": SERVING_LEAVES | {"serving.wire_format"},
     "serving.quiet_start": set(),
     "serving.proto_tensors": SERVING_LEAVES | {"serving.wire_format"},

@@ -160,7 +160,7 @@ def _infer_response(subject: Subject, body: bytes) -> np.ndarray:
 def _infer_json(subject: Subject) -> bytes:
     tensors = []
     for name, array in subject.inputs.items():
-        tensor = {"name": name, "datatype": _V2_TYPES[array.dtype.name], "shape": list(array.shape)}
+        tensor: dict[str, Any] = {"name": name, "datatype": _V2_TYPES[array.dtype.name], "shape": list(array.shape)}
         if array.dtype == object:
             # The content type tells MLServer to undo base64.
             tensor |= {"parameters": {"content_type": "base64"}, "data": [_base64(value) for value in array]}

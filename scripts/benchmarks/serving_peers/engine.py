@@ -26,7 +26,7 @@ class Engine:
         with graph.as_default():
             meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], os.environ["SERVED_MODEL"])
         signature = meta_graph.signature_def[os.environ["SERVED_SIGNATURE"]]
-        self.input_types = {name: NUMPY_TYPES[info.dtype] for name, info in signature.inputs.items()}
+        self.input_types: dict[str, Any] = {name: NUMPY_TYPES[info.dtype] for name, info in signature.inputs.items()}
         self._outputs = sorted(signature.outputs)
         options = config_pb2.CallableOptions()
         options.feed.extend(signature.inputs[name].name for name in self.input_types)
