@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -355,9 +356,9 @@ class Client:
 StartServer = Callable[..., Client]
 
 
-@pytest.fixture(scope="session")
-def start_server() -> Iterator[StartServer]:
-    """Start servers on free ports; all are stopped at the end."""
+@contextlib.contextmanager
+def starting_servers() -> Iterator[StartServer]:
+    """A function that starts servers on free ports; all are stopped at the end of the `with` block."""
     from serving.config import ServerConfig
     from serving.server import Server
 
@@ -376,8 +377,24 @@ def start_server() -> Iterator[StartServer]:
         client.server.stop(grace_period_seconds=1)
 
 
+@pytest.fixture(scope="module")
+def start_server() -> Iterator[StartServer]:
+    """Start servers on free ports; all are stopped when the module's tests have run."""
+    with starting_servers() as start:
+        yield start
+
+
 @pytest.fixture(scope="session")
-def client(saved_models: SavedModels, tmp_path_factory: pytest.TempPathFactory, start_server: StartServer) -> Client:
+def start_lasting_server() -> Iterator[StartServer]:
+    """Start servers for tests of many modules."""
+    with starting_servers() as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def client(
+    saved_models: SavedModels, tmp_path_factory: pytest.TempPathFactory, start_lasting_server: StartServer
+) -> Client:
     """A server with models `arithmetic` (versions 3 and 7), `slow` (1) and `defaults` (1)."""
     from serving.config import ModelConfig, PolicyKind, VersionPolicy
 
@@ -393,7 +410,7 @@ def client(saved_models: SavedModels, tmp_path_factory: pytest.TempPathFactory, 
         ModelConfig("slow", root / "slow"),
         ModelConfig("defaults", root / "defaults"),
     )
-    started = start_server(
+    started = start_lasting_server(
         models=models,
         allow_version_labels_for_unavailable_models=True,
         monitoring_path="/monitoring/prometheus/metrics",
@@ -416,7 +433,7 @@ class ClassicServers:
 
 @pytest.fixture(scope="session")
 def classic_servers(
-    classic_models: ClassicModels, tmp_path_factory: pytest.TempPathFactory, start_server: StartServer
+    classic_models: ClassicModels, tmp_path_factory: pytest.TempPathFactory, start_lasting_server: StartServer
 ) -> ClassicServers:
     from serving.config import ModelConfig
 
@@ -426,10 +443,10 @@ def classic_servers(
     publish(classic_models.echo, root / "echo" / "1")
     models = tuple(ModelConfig(path.name, path) for path in sorted(root.iterdir()))
     return ClassicServers(
-        plain=start_server(
+        plain=start_lasting_server(
             models=models, monitoring_path="/monitoring/prometheus/metrics", file_system_poll_wait_seconds=1
         ),
-        strict=start_server(
+        strict=start_lasting_server(
             models=models,
             file_system_poll_wait_seconds=1,
             enable_signature_method_name_check=True,

@@ -55,13 +55,15 @@ def test_a_damaged_block_counts_as_not_computed(tmp_path, damage):
 
 
 def test_more_blocks_than_a_process_may_have_files_open(tmp_path, monkeypatch):
+    # What other tests of this process hold open is not this one's matter.
+    before = len(os.listdir("/proc/self/fd"))
     cache = ActivationCache(tmp_path, FACTS)
     for number in range(300):
         cache.append([str(number)], rows(number))
     reopened = ActivationCache(tmp_path, FACTS)
     values = reopened.gather([str(number) for number in range(300)], "features")[:, 0]
     assert values.tolist() == list(range(300))
-    assert len(os.listdir("/proc/self/fd")) < 700
+    assert len(os.listdir("/proc/self/fd")) - before < 700
 
 
 def test_a_disk_without_room_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
