@@ -11,6 +11,8 @@ from serving.status import Code
 
 _POLL_SECONDS = 0.2
 
+_NOTHING_YET = "no server answered"
+
 
 def available(statuses: Iterable[VersionStatus]) -> tuple[int, ...]:
     """The versions that answer, highest first."""
@@ -33,7 +35,7 @@ class Wait:
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._deadline = clock() + timeout_seconds
-        self._last = "no server answered"
+        self._last = _NOTHING_YET
 
     def seconds_left(self) -> float:
         """How long the next look may take."""
@@ -52,8 +54,9 @@ class Wait:
                 raise errors.from_code(status.code, status.message)
 
     def see_error(self, error: errors.ClientError) -> None:
-        """Take note that there was no answer."""
-        self._last = error.message
+        """Take note that there was no answer. What was known before says more than that time ran out."""
+        if self._last == _NOTHING_YET or not isinstance(error, errors.DeadlineError):
+            self._last = error.message
 
     def pause_seconds(self) -> float:
         """How long to wait before the next look.

@@ -67,6 +67,8 @@ def test_wrong_arguments_are_told(options, sentence):
 @pytest.fixture(scope="module")
 def scenes(network_of, make_gallery):
     """Random scenes, of which number 5 is number 3 moved by a pixel; a network that averages over places."""
+    # With a few unlucky kernels two scenes look the same to so small a network.
+    keras.utils.set_random_seed(0)
     network = network_of(
         (16, 16, 3),
         keras.layers.Conv2D(12, 3, activation="relu", name="conv"),
