@@ -152,6 +152,8 @@ def read_records(path: Path) -> list[Any]:
 
     Raises: ValueError, if it is none.
     """
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file. Name a TFRecord file of PredictionLogs, as request logging writes it.")
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -160,7 +162,8 @@ def read_records(path: Path) -> list[Any]:
         for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             records.append(prediction_log_pb2.PredictionLog.FromString(data))
     except Exception as error:
-        reason = str(error).partition("\n")[0]
+        # TensorFlow puts the operation that failed in front, in double braces.
+        reason = str(error).partition("\n")[0].rpartition("}} ")[2]
         raise ValueError(
             f"{path} cannot be read after {len(records)} records: {reason}. It must be a TFRecord file of "
             "PredictionLogs, as request logging writes it."

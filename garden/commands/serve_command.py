@@ -63,6 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     for name in ("port", "rest_port"):
         if not 0 <= getattr(arguments, name) <= 65535:
             raise UsageError(f"--{name.replace('_', '-')} must be 0 to 65535; got {getattr(arguments, name)}.")
+    for flag in arguments.server_flags:
+        if not flag.startswith("--"):
+            raise UsageError(f"{flag!r} is no flag of the server. Write it whole: --server-flags=--{flag.lstrip('-')}")
     if importlib.util.find_spec("serving") is None:
         raise GardenError("The server (package `serving`) is not installed. Install it with: pip install garden")
     command = serving_command(arguments)

@@ -492,3 +492,12 @@ def test_a_replay_shows_the_token_that_the_server_asks_for(logged, saved_models,
     assert capsys.readouterr().out.startswith("requests: 5 (UNAUTHENTICATED 5)\n")
     assert replay.main([*arguments, "--token-file", str(tokens)]) == 0
     assert capsys.readouterr().out.startswith("requests: 5 (OK 5)\n")
+
+
+def test_replaying_what_is_not_there_is_one_sentence(tmp_path, capsys):
+    from serving import replay
+
+    assert replay.main([str(tmp_path / "none"), "--address", "127.0.0.1:1"]) == 2
+    assert capsys.readouterr().err == (
+        f"{tmp_path}/none is not a file. Name a TFRecord file of PredictionLogs, as request logging writes it.\n"
+    )

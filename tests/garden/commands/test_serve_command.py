@@ -54,6 +54,16 @@ def test_flags_of_the_server_are_handed_on(tmp_path, executed):
     assert executed[0][6:] == ["--host=0.0.0.0", "--engine=openvino", "--rest_strict_format"]
 
 
+def test_a_flag_of_the_server_without_dashes(tmp_path, executed):
+    make_model(tmp_path / "cats" / "3")
+    with pytest.raises(UsageError) as raised:
+        serve_command.run(parse(str(tmp_path), "--server-flags", "engine=openvino"))
+    assert str(raised.value) == (
+        "'engine=openvino' is no flag of the server. Write it whole: --server-flags=--engine=openvino"
+    )
+    assert executed == []
+
+
 def refusal(*argv):
     with pytest.raises(ExportError) as raised:
         serve_command.run(parse(*argv))
