@@ -102,11 +102,6 @@ class BatchQueue:
     def __len__(self) -> int:
         return len(self._batches)
 
-    @property
-    def num_tasks(self) -> int:
-        """Tasks that wait."""
-        return sum(len(batch.tasks) for batch in self._batches)
-
     def add(self, inputs: Inputs, size: int, *, enqueued_at: float, deadline: float | None) -> tuple[list[Task], bool]:
         """Take a request in, in parts if it is large and may be split.
 

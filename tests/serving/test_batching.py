@@ -71,7 +71,8 @@ def make_runner(servable):
 
 
 def queued_tasks(runner):
-    return sum(queue.num_tasks for queue in runner._queues.values())
+    with runner._lock:
+        return sum(len(batch.tasks) for queue in runner._queues.values() for batch in queue._batches)
 
 
 def queue_behind_a_busy_thread(runner, servable, rows, tools, **options):

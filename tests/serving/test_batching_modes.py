@@ -65,6 +65,11 @@ def ask(runner, servable, x, **options):
     return [array.tolist() for array in runner.run(servable, {"x": np.array(x)}, ["y", "z"], **options)]
 
 
+def queued_tasks(runner):
+    with runner._lock:
+        return sum(len(batch.tasks) for queue in runner._queues.values() for batch in queue._batches)
+
+
 def ask_behind_a_busy_thread(runner, servable, requests, tools):
     """Ask all while the only turn is taken, so that they meet; returns answers or errors, in order."""
     servable.gate.clear()
@@ -73,13 +78,9 @@ def ask_behind_a_busy_thread(runner, servable, requests, tools):
         assert servable.started.acquire(timeout=20)
         futures = []
         for request in requests:
-            before = sum(queue.num_tasks for queue in runner._queues.values())
+            before = queued_tasks(runner)
             futures.append(pool.submit(ask, runner, servable, request))
-            tools.wait_for(
-                lambda before=before: (
-                    sum(queue.num_tasks for queue in runner._queues.values()) > before or futures[-1].done()
-                )
-            )
+            tools.wait_for(lambda before=before: queued_tasks(runner) > before or futures[-1].done())
         servable.gate.set()
         first.result()
         return [future.exception() or future.result() for future in futures]
@@ -160,7 +161,7 @@ def test_no_more_run_at_once_than_there_are_turns(make_runner, tools):
     servable.gate.clear()
     with ThreadPoolExecutor(6) as pool:
         futures = [pool.submit(ask, runner, servable, [[1]]) for _ in range(6)]
-        tools.wait_for(lambda: sum(queue.num_tasks for queue in runner._queues.values()) == 4)
+        tools.wait_for(lambda: queued_tasks(runner) == 4)
         for _ in range(2):
             assert servable.started.acquire(timeout=20)
         assert not servable.started.acquire(timeout=0.05)
