@@ -253,10 +253,7 @@ class BatchingRunner:
             [task.inputs for task in batch.tasks], rows, pad_variable_length=batch.config.pad_variable_length_inputs
         )
         self._metrics.wrapped_run_count.cell().add()
-        if at_once:
-            outputs = batch.servable.run(inputs, batch.output_names, timeout_seconds=timeout_seconds, at_once=True)
-        else:
-            outputs = batch.servable.run(inputs, batch.output_names, timeout_seconds=timeout_seconds)
+        outputs = batch.servable.run(inputs, batch.output_names, timeout_seconds=timeout_seconds, at_once=at_once)
         # Rows that could not be repeated are not there: nothing is padded if every request is empty.
         rows = len(next(iter(inputs.values())))
         for task, own in zip(
