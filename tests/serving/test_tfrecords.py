@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+import stat
 
 import pytest
 
@@ -48,6 +50,16 @@ def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "log").write_bytes(b"of another server")
     with pytest.raises(FileExistsError):
         TFRecordFile(str(tmp_path / "log"))
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_the_umask_says_who_may_read_it(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        TFRecordFile(str(tmp_path / "log")).close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == mode
 
 
 def test_a_full_disk_is_the_systems_own_error(tmp_path):
