@@ -30,7 +30,7 @@ def _rebuild(kind: type[ClientError], message: str, code: Code) -> ClientError:
 
 
 class InvalidInputError(ClientError):
-    """The server, or this client, does not take the input; asking again will not help."""
+    """The server, or this client, does not take the input, or not in the state it is in; the same call will not help."""
 
     code = Code.INVALID_ARGUMENT
 
@@ -89,7 +89,8 @@ class ServerFailedError(ClientError):
     code = Code.INTERNAL
 
 
-# Total, so that no outcome lacks a class. One class where REST cannot tell two codes apart.
+# Total, so that no outcome lacks a class. Codes that share an HTTP status share a class, as REST cannot tell them apart;
+# and what a caller can mend is not called the server's failure.
 _CLASSES: dict[Code, type[ClientError]] = {
     Code.OK: ServerFailedError,
     Code.CANCELLED: CancelledCallError,
@@ -97,11 +98,11 @@ _CLASSES: dict[Code, type[ClientError]] = {
     Code.INVALID_ARGUMENT: InvalidInputError,
     Code.DEADLINE_EXCEEDED: DeadlineError,
     Code.NOT_FOUND: NotFoundError,
-    Code.ALREADY_EXISTS: ServerFailedError,
+    Code.ALREADY_EXISTS: InvalidInputError,
     Code.PERMISSION_DENIED: ForbiddenError,
     Code.RESOURCE_EXHAUSTED: OverloadedError,
     Code.FAILED_PRECONDITION: InvalidInputError,
-    Code.ABORTED: ServerFailedError,
+    Code.ABORTED: InvalidInputError,
     Code.OUT_OF_RANGE: InvalidInputError,
     Code.UNIMPLEMENTED: UnsupportedError,
     Code.INTERNAL: ServerFailedError,
@@ -110,11 +111,13 @@ _CLASSES: dict[Code, type[ClientError]] = {
     Code.UNAUTHENTICATED: UnauthenticatedError,
 }
 
-# 400 and 500 stand for several codes; the plainest is taken. A gateway that finds no server says 502.
+# 400, 409 and 500 stand for several codes; the plainest is taken. Below them what TF Serving does not send, but who stands
+# between: a gateway that gave up reading says 408, and 502 where it finds no server.
 _CODES = {status: code for code, status in reversed(HTTP_STATUS.items())} | {
     400: Code.INVALID_ARGUMENT,
-    409: Code.ABORTED,
+    409: Code.ALREADY_EXISTS,
     500: Code.INTERNAL,
+    408: Code.DEADLINE_EXCEEDED,
     502: Code.UNAVAILABLE,
 }
 
@@ -125,5 +128,5 @@ def from_code(code: Code, message: str) -> ClientError:
 
 
 def code_of_http_status(status: int) -> Code:
-    """The code that an HTTP status stands for."""
-    return _CODES.get(status, Code.INTERNAL if status >= 500 else Code.INVALID_ARGUMENT)
+    """The code that an HTTP status other than 200 stands for: of those we do not know, 3xx and 4xx blame the caller."""
+    return _CODES.get(status, Code.INVALID_ARGUMENT if 300 <= status < 500 else Code.INTERNAL)

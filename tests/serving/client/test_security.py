@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +183,3 @@ def test_https_believes_the_machines_authorities_only(secure: Any) -> None:
         pytest.raises(clients.UnavailableError, match="^The TLS handshake with https://127.0.0.1:"),
     ):
         client.status("m")
-
-
-def test_errors_survive_a_pickle() -> None:
-    error = pickle.loads(pickle.dumps(clients.InvalidInputError("no", code=clients.Code.OUT_OF_RANGE)))
-    assert (type(error), error.message, error.code) == (clients.InvalidInputError, "no", clients.Code.OUT_OF_RANGE)
