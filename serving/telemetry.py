@@ -83,9 +83,8 @@ class Telemetry:
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         self._provider.shutdown()
 
-    @contextlib.contextmanager
-    def grpc_call(self, method: str, metadata: Mapping[str, Any]) -> Iterator[RequestTrace]:
-        """Trace the call that the `with` block answers.
+    def begin_grpc_call(self, method: str, metadata: Mapping[str, Any]) -> RequestTrace:
+        """Trace a call, from now until the trace's `end_grpc`.
 
         Args:
             method: As on the wire: "/package.Service/Method".
@@ -93,8 +92,7 @@ class Telemetry:
         """
         service, _, name = method.lstrip("/").partition("/")
         attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
-        with self._request(f"{service}/{name}", metadata, attributes) as trace:
-            yield trace
+        return self._begin(f"{service}/{name}", metadata, attributes)
 
     @contextlib.contextmanager
     def http_request(self, method: str, scheme: str, path: str, headers: Mapping[str, str]) -> Iterator[RequestTrace]:
@@ -110,20 +108,17 @@ class Telemetry:
         route = http_route(path)
         if route:
             attributes["http.route"] = route
-        with self._request(f"{method} {route}".rstrip(), headers, attributes) as trace:
-            yield trace
+        trace = self._begin(f"{method} {route}".rstrip(), headers, attributes)
+        try:
+            with trace.used_here():
+                yield trace
+        finally:
+            trace.end()
 
-    @contextlib.contextmanager
-    def _request(self, name: str, carrier: Mapping[str, Any], attributes: dict[str, str]) -> Iterator[RequestTrace]:
+    def _begin(self, name: str, carrier: Mapping[str, Any], attributes: dict[str, str]) -> RequestTrace:
         parent = self._propagator.extract({key.lower(): value for key, value in carrier.items()})
         span = self._tracer.start_span(name, context=parent, kind=self._kind.SERVER, attributes=attributes)
-        trace = RequestTrace(self._tracer, span, self._in_span(span), self._status.ERROR)
-        token = trace_stages.ACTIVE.set(trace)
-        try:
-            yield trace
-        finally:
-            trace_stages.ACTIVE.reset(token)
-            span.end()
+        return RequestTrace(self._tracer, span, self._in_span(span), self._status.ERROR)
 
 
 class RequestTrace:
@@ -143,6 +138,15 @@ class RequestTrace:
         self._error = error
 
     @contextlib.contextmanager
+    def used_here(self) -> Iterator[None]:
+        """Have this thread or task work for the request for the length of the `with` block."""
+        token = trace_stages.ACTIVE.set(self)
+        try:
+            yield
+        finally:
+            trace_stages.ACTIVE.reset(token)
+
+    @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a part of the request."""
         span = self._tracer.start_span(name, context=self._context)
@@ -160,10 +164,11 @@ class RequestTrace:
             self._span.set_attribute("serving.signature_name", signature_name)
 
     def end_grpc(self, code: int, message: str) -> None:
-        """Tell the outcome of a call."""
+        """Tell the outcome of a call: it is over."""
         self._span.set_attribute("rpc.grpc.status_code", code)
         if code in _SERVER_FAULTS:
             self._span.set_status(self._error, message)
+        self.end()
 
     def end_http(self, status: int) -> None:
         """Tell the outcome of an HTTP request."""
@@ -171,6 +176,10 @@ class RequestTrace:
         if status >= 500:
             self._span.set_attribute("error.type", str(status))
             self._span.set_status(self._error)
+
+    def end(self) -> None:
+        """The request is over."""
+        self._span.end()
 
 
 def http_route(path: str) -> str:

@@ -1,14 +1,11 @@
-"""The gRPC server: ports, the event loop, threads, and which services are on them."""
+"""The gRPC server: ports, threads, and which services are on them."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
-import grpc.aio
 
 from serving import tls
 from serving.config import SslConfig
@@ -20,9 +17,10 @@ from serving.grpc_api import (
     profiler_service,
     reflection_service,
 )
+from serving.grpc_api.call_threads import CallThreads
 from serving.grpc_api.health_service import HealthService
+from serving.grpc_api.profiler_service import ProfilerService
 from serving.grpc_api.token_check import TokenCheck
-from serving.grpc_api.tracing import Tracing
 from serving.health import Health
 from serving.inference import Inference
 from serving.metrics import Metrics
@@ -38,15 +36,17 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.so_reuseport", 0),
 )
 
-# Health checks, those who watch, reflection: more than those that may wait, beside them.
+# Calls whose message has not come yet, health checks, reflection: more than those that may wait, beside them.
 _OTHER_CALLS = 1000
+# For what needs a thread of its own: reflection, profiles, news of health, refusals.
+_OTHER_THREADS = 16
 
 
 class GrpcApi:
-    """The gRPC server, on an event loop in a thread of its own.
+    """The gRPC server.
 
-    The loop reads, answers what takes no time, and hands the rest to threads: a handover costs more than a small
-    model does.
+    One thread reads all connections, answers what takes no time, and hands the rest to threads: a handover costs more
+    than a small model does.
     """
 
     def __init__(
@@ -91,12 +91,11 @@ class GrpcApi:
         self._health_service: HealthService | None = None
         self._tokens = tokens
         self._serialize_as_tensor_content = serialize_as_tensor_content
-        self._enable_profiler = enable_profiler
         self._credentials = tls.grpc_credentials(ssl) if ssl is not None else None
         self._workers = Workers(inference, num_threads=num_threads, name="grpc")
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run_loop, name="grpc-loop", daemon=True)
-        self._server: grpc.aio.Server | None = None
+        self._threads = CallThreads(_OTHER_THREADS, thread_name_prefix="grpc-other")
+        self._profiler_service = ProfilerService() if enable_profiler else None
+        self._server: grpc.Server | None = None
 
     def start(self, addresses: Sequence[str]) -> list[int]:
         """Listen on addresses such as "0.0.0.0:8500" or "unix:/tmp/socket", and answer.
@@ -104,61 +103,44 @@ class GrpcApi:
         Returns: the ports, chosen by the system where 0 was asked for.
         Raises: OSError, if an address cannot be had.
         """
-        self._thread.start()
-        return self._on_loop(self._open(addresses))
-
-    def stop(self, grace_period_seconds: float) -> None:
-        """Refuse new calls, let those in flight end, cancel what is left after the grace period."""
-        if self._thread.is_alive():
-            self._on_loop(self._close(grace_period_seconds))
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-        self._workers.shutdown(wait=False, cancel_futures=True)
-        if not self._loop.is_closed():
-            self._loop.close()
-
-    def _on_loop(self, task: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(task, self._loop).result()
-
-    def _run_loop(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-
-    async def _open(self, addresses: Sequence[str]) -> list[int]:
-        interceptors: list[Any] = [TokenCheck(self._tokens)] if self._tokens is not None else []
-        if self._telemetry is not None:
-            interceptors.append(Tracing(self._telemetry))
-        server = grpc.aio.server(
-            interceptors=interceptors, options=self._options, maximum_concurrent_rpcs=self._max_calls + _OTHER_CALLS
+        server = grpc.server(
+            self._threads,
+            interceptors=[TokenCheck(self._tokens)] if self._tokens is not None else [],
+            options=self._options,
+            maximum_concurrent_rpcs=self._max_calls + _OTHER_CALLS,
         )
         self._server = server
-        for handler in self._handlers():
-            server.add_generic_rpc_handlers((handler,))
+        server.add_generic_rpc_handlers(tuple(self._handlers()))
         names = [prediction_service.NAME, model_service.NAME]
-        if self._enable_profiler:
+        if self._profiler_service is not None:
             names.append(profiler_service.NAME)
         if self._health is not None:
             names.append(health_service.NAME)
-            self._health_service = HealthService(self._health)
+            self._health_service = HealthService(self._health, self._threads)
             server.add_generic_rpc_handlers((self._health_service.handler(),))
         reflection_service.enable(server, names)
-        ports = []
+        opened = []
         for address in addresses:
             try:
                 if self._credentials is not None:
-                    ports.append(int(server.add_secure_port(address, self._credentials)))
+                    opened.append(int(server.add_secure_port(address, self._credentials)))
                 else:
-                    ports.append(int(server.add_insecure_port(address)))
+                    opened.append(int(server.add_insecure_port(address)))
             except RuntimeError as error:
                 raise OSError(str(error)) from error
-        await server.start()
-        return ports
+        server.start()
+        return opened
 
-    async def _close(self, grace_period_seconds: float) -> None:
+    def stop(self, grace_period_seconds: float) -> None:
+        """Refuse new calls, let those in flight end, cancel what is left after the grace period."""
         if self._health_service is not None:
             self._health_service.close()
         if self._server is not None:
-            await self._server.stop(grace_period_seconds)
+            self._server.stop(grace_period_seconds).wait()
+        if self._profiler_service is not None:
+            self._profiler_service.close()
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _handlers(self) -> list[Any]:
         services = {
@@ -172,12 +154,20 @@ class GrpcApi:
             grpc.method_handlers_generic_handler(
                 name,
                 {
-                    key: call.make_handler(method, self._workers, self._metrics, self._inference.request_log, limit)
+                    key: call.make_handler(
+                        f"/{name}/{key}",
+                        method,
+                        workers=self._workers,
+                        metrics=self._metrics,
+                        request_log=self._inference.request_log,
+                        limit=limit,
+                        telemetry=self._telemetry,
+                    )
                     for key, method in methods.items()
                 },
             )
             for name, methods in services.items()
         ]
-        if self._enable_profiler:
-            handlers.append(profiler_service.handler())
+        if self._profiler_service is not None:
+            handlers.append(self._profiler_service.handler())
         return handlers

@@ -6,18 +6,20 @@ are handed on to it as they are: bytes in, bytes out.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
+import threading
 from typing import Any
 
 import grpc
-import grpc.aio
 
 _log = logging.getLogger(__name__)
 
 NAME = "tensorflow.ProfilerService"
 _METHODS = ("Profile", "Terminate", "Monitor")
+
+# Without a deadline grpcio tells a number that it takes itself for an error.
+_LONGEST_SECONDS = 86400.0
 
 # A trace holds every operation of seconds.
 _OPTIONS = (
@@ -33,16 +35,22 @@ class _Profiler:
     _port: int | None = None  # TensorFlow starts one a process and cannot end it
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._channel: grpc.aio.Channel | None = None
+        self._lock = threading.Lock()
+        self._channel: grpc.Channel | None = None
 
-    async def channel(self) -> grpc.aio.Channel:
-        async with self._lock:
+    def channel(self) -> grpc.Channel:
+        with self._lock:
             if self._channel is None:
                 if _Profiler._port is None:
-                    _Profiler._port = await asyncio.get_running_loop().run_in_executor(None, _start)
-                self._channel = grpc.aio.insecure_channel(f"localhost:{_Profiler._port}", options=_OPTIONS)
-        return self._channel
+                    _Profiler._port = _start()
+                self._channel = grpc.insecure_channel(f"localhost:{_Profiler._port}", options=_OPTIONS)
+            return self._channel
+
+    def close(self) -> None:
+        with self._lock:
+            if self._channel is not None:
+                self._channel.close()
+                self._channel = None
 
 
 def _start() -> int:
@@ -56,22 +64,29 @@ def _start() -> int:
     return port
 
 
-def handler() -> Any:
-    """The service's generic handler."""
-    profiler = _Profiler()
+class ProfilerService:
+    """The service; its calls take seconds, and a thread each."""
 
-    def forward(method: str) -> Any:
-        async def call(request: bytes, context: Any) -> bytes:
-            channel = await profiler.channel()
+    def __init__(self) -> None:
+        self._profiler = _Profiler()
+
+    def handler(self) -> Any:
+        """What a gRPC server registers."""
+        return grpc.method_handlers_generic_handler(NAME, {method: self._forward(method) for method in _METHODS})
+
+    def close(self) -> None:
+        """Hand nothing on any more."""
+        self._profiler.close()
+
+    def _forward(self, method: str) -> Any:
+        def call(request: bytes, context: Any) -> bytes:
             try:
-                answer: bytes = await channel.unary_unary(f"/{NAME}/{method}")(
-                    request, timeout=context.time_remaining(), wait_for_ready=True
+                answer: bytes = self._profiler.channel().unary_unary(f"/{NAME}/{method}")(
+                    request, timeout=min(context.time_remaining(), _LONGEST_SECONDS), wait_for_ready=True
                 )
                 return answer
-            except grpc.aio.AioRpcError as error:
-                await context.abort(error.code(), error.details() or "")
+            except grpc.RpcError as error:
+                context.abort(error.code(), error.details() or "")
                 raise
 
         return grpc.unary_unary_rpc_method_handler(call)
-
-    return grpc.method_handlers_generic_handler(NAME, {method: forward(method) for method in _METHODS})

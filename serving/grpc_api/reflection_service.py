@@ -17,7 +17,7 @@ def enable(server: Any, services: Sequence[str]) -> None:
     """Register it, as TF Serving always does.
 
     Args:
-        server: A `grpc.aio.Server`.
+        server: A `grpc.Server`.
         services: The full names of the services beside it.
     """
     reflection.enable_server_reflection((*services, NAME), server)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
-import grpc.aio
 
 from serving.grpc_api import health_service
 from serving.tokens import REFUSAL, TokenFile
 
 
-class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class TokenCheck(grpc.ServerInterceptor):  # type: ignore[misc]
     """Refuses calls without a valid token; health checks need none, as probes have none."""
 
     def __init__(self, tokens: TokenFile) -> None:
@@ -24,15 +23,15 @@ class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         # Of all kinds of calls this one reads no message before it is called. Nobody unknown shall fill the memory.
         self._refusal = grpc.stream_stream_rpc_method_handler(_refuse)
 
-    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
+    def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
         """The call's own handler, or the one that refuses it."""
         metadata = dict(handler_call_details.invocation_metadata)
         if handler_call_details.method.startswith(f"/{health_service.NAME}/") or self._tokens.allows(
             metadata.get("authorization")
         ):
-            return await continuation(handler_call_details)
+            return continuation(handler_call_details)
         return self._refusal
 
 
-async def _refuse(requests: Any, context: Any) -> None:
-    await context.abort(grpc.StatusCode.UNAUTHENTICATED, REFUSAL)
+def _refuse(requests: Iterator[Any], context: Any) -> None:
+    context.abort(grpc.StatusCode.UNAUTHENTICATED, REFUSAL)
