@@ -44,6 +44,8 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 60.0
 # A process that lived so long did not die of being started.
 _HEALTHY_SECONDS = 60.0
 
+_UNLOADED = "This version of the model has been unloaded."
+
 
 class IsolatedEngine:
     """Loads every version into a process of its own."""
@@ -78,7 +80,7 @@ class IsolatedServable:
         self._stopping = threading.Event()
         self._starting: _Process | None = None
         self._process: _Process | None = self._start()
-        self._why_gone = ""
+        self._outage = ""
         self._signature_def_map = self._process.signature_def_map
         self._signatures = signatures.from_map(self._signature_def_map)
         self._keeper = threading.Thread(target=self._keep_running, name="isolated", daemon=True)
@@ -100,6 +102,12 @@ class IsolatedServable:
         with self._lock:
             return self._process.id if self._process is not None else None
 
+    @property
+    def outage(self) -> str:
+        """Why no process answers at this moment; "" while one does."""
+        with self._lock:
+            return self._outage
+
     def run(
         self,
         inputs: Mapping[str, np.ndarray],
@@ -116,9 +124,9 @@ class IsolatedServable:
             raise DeadlineExceeded("Timed out waiting for notification")
         with self._lock:
             process = self._process
-            why_gone = self._why_gone
+            outage = self._outage
         if process is None:
-            raise Unavailable(why_gone)
+            raise Unavailable(outage)
         return process.run(inputs, outputs, timeout_seconds)
 
     def is_quick(self, request_bytes: int) -> bool:
@@ -131,7 +139,7 @@ class IsolatedServable:
         with self._lock:
             processes = {process for process in (self._process, self._starting) if process is not None}
             self._process = None
-            self._why_gone = "This version of the model has been unloaded."
+            self._outage = _UNLOADED
         for process in processes:
             process.end()
         self._keeper.join()
@@ -159,9 +167,8 @@ class IsolatedServable:
             with self._lock:
                 if self._stopping.is_set():
                     return
-                self._process = None
-                self._why_gone = f"{reason} It is being loaded again."
-            _log.error("%s: %s It is being loaded again.", self._order["path"], reason)
+                self._process, self._outage = None, reason
+            _log.error("%s: %s", self._order["path"], reason)
             if time.monotonic() - started > _HEALTHY_SECONDS:
                 pause_seconds = _FIRST_PAUSE_SECONDS
             again = None
@@ -172,11 +179,17 @@ class IsolatedServable:
                 try:
                     again = self._start()
                 except ServingError as error:
-                    if not self._stopping.is_set():
-                        _log.error("%s cannot be loaded again: %s", self._order["path"], error)
+                    with self._lock:
+                        if self._stopping.is_set():
+                            return
+                        self._outage = (
+                            "The process of this model has ended, and cannot be loaded again so far: " + error.message
+                        )
+                    _log.error("%s cannot be loaded again: %s", self._order["path"], error)
             with self._lock:
                 if not self._stopping.is_set():
                     self._process, again = again, None
+                    self._outage = ""
             if again is not None:
                 again.end()
                 return
@@ -294,9 +307,9 @@ class _Process:
         except Exception:
             # Such as an answer larger than the memory. What follows it cannot be found any more.
             _log.exception("An answer of process %d cannot be read; the process is ended", self.id)
-        reason = "This version of the model has been unloaded."
+        reason = _UNLOADED
         if not self._is_asked_to_end:
-            reason = self._gone("before it was asked to.")
+            reason = self._gone("before it was asked to.") + " It is being loaded again."
         with self._lock:
             self._why_ended = reason
             left, self._waiting = list(self._waiting.values()), {}

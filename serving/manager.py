@@ -20,7 +20,7 @@ from typing import Any
 from serving import version_policy
 from serving.errors import Internal, ServableNotFound, ServingError
 from serving.messages import ServableId, State, VersionStatus
-from serving.servable import Servable
+from serving.servable import RestartedServable, Servable
 from serving.status import Code
 from serving.version_policy import Candidate, Phase
 
@@ -198,7 +198,15 @@ class Manager:
         """What is known of a model's versions, newest number first; empty for a model never seen."""
         with self._lock:
             history = self._history.get(name, {})
-            return [history[version] for version in sorted(history, reverse=True)]
+            return [self._at_this_moment(name, history[version]) for version in sorted(history, reverse=True)]
+
+    def _at_this_moment(self, name: str, status: VersionStatus) -> VersionStatus:
+        """A status; that of a version that is there, but cannot answer until it is started again, says so."""
+        managed = self._serving.get(name, {}).get(status.version)
+        servable = managed.servable if managed is not None else None
+        if isinstance(servable, RestartedServable) and (outage := servable.outage):
+            return VersionStatus(status.version, State.LOADING, Code.UNAVAILABLE, outage)
+        return status
 
     def statuses(self) -> dict[str, list[VersionStatus]]:
         """As `status`, of every model that was ever seen, by name in alphabetical order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -46,6 +46,15 @@ class Servable(Protocol):
 
     def unload(self) -> None:
         """Give back its memory. Nothing runs on it any more."""
+
+
+@runtime_checkable
+class RestartedServable(Protocol):
+    """A Servable that is started again when it has died: it is there before and after, and away in between."""
+
+    @property
+    def outage(self) -> str:
+        """Why it cannot answer at this moment, in a sentence; "" while it can."""
 
 
 class Engine(Protocol):

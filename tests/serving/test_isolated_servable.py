@@ -22,12 +22,14 @@ from serving.config import ModelConfig
 from serving.engines import EngineOptions
 from serving.errors import ServingError
 from serving.isolated_servable import IsolatedEngine
+from serving.messages import State, VersionStatus
 from serving.session_engine import SessionEngine
 from serving.status import Code
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="counts memory and processes in /proc")
 
 A, B = "serving_default_a:0", "serving_default_b:0"
+KILLED = "The process of this model was ended by SIGKILL before it was asked to. It is being loaded again."
 INPUTS = {A: np.float32([1, 2]), B: np.float32([10, 20])}
 
 
@@ -157,9 +159,10 @@ def test_a_crash_is_its_models_alone_and_an_unload_gives_the_memory_back(saved_m
         predict(client, "first", seconds=0.3)
     assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     os.kill(crashed, signal.SIGKILL)
-    messages = set()
+    messages, statuses = set(), set()
 
     def is_back():
+        statuses.update(manager.status("first"))
         try:
             return predict(client, "first") == [11, 22]
         except grpc.RpcError as error:
@@ -169,9 +172,10 @@ def test_a_crash_is_its_models_alone_and_an_unload_gives_the_memory_back(saved_m
         return False
 
     tools.wait_for(is_back, seconds=60)
-    reason = "The process of this model was ended by SIGKILL before it was asked to."
-    assert messages <= {reason, f"{reason} It is being loaded again."}
-    assert messages
+    assert messages == {KILLED}
+    outage = VersionStatus(1, State.LOADING, Code.UNAVAILABLE, KILLED)
+    assert outage in statuses <= {outage, VersionStatus(1, State.AVAILABLE)}
+    assert manager.status("first") == [VersionStatus(1, State.AVAILABLE)]
     assert first.process_id not in (crashed, None)
     assert second.process_id in children()
 
@@ -186,6 +190,31 @@ def test_a_crash_is_its_models_alone_and_an_unload_gives_the_memory_back(saved_m
     assert predict(client, "first") == [11, 22]
     client.server.stop(grace_period_seconds=1)
     assert children() == before
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_loaded_again_says_so_until_it_can(saved_models, tmp_path, tools):
+    aside = tmp_path / "aside"
+    path = tmp_path / "1"
+    tools.publish(saved_models.arithmetic, path)
+    servable = engine().load(path)
+    try:
+        assert servable.outage == ""
+        path.rename(aside)
+        os.kill(servable.process_id, signal.SIGKILL)
+        tools.wait_for(lambda: servable.outage.startswith("The process of this model has ended"), seconds=60)
+        with pytest.raises(ServingError) as missing:
+            SessionEngine().load(path)
+        sentence = f"The process of this model has ended, and cannot be loaded again so far: {missing.value.message}"
+        with pytest.raises(ServingError) as raised:
+            servable.run(INPUTS, outputs(servable))
+        assert (raised.value.code, raised.value.message) == (Code.UNAVAILABLE, sentence)
+        assert servable.outage == sentence
+        aside.rename(path)
+        tools.wait_for(lambda: not servable.outage, seconds=60)
+        assert servable.run(INPUTS, outputs(servable))[1].tolist() == [11, 22]
+    finally:
+        servable.unload()
 
 
 def test_a_process_that_takes_too_much_memory_is_ended(saved_models):
@@ -257,7 +286,7 @@ def test_a_process_that_is_stuck_is_replaced_and_keeps_nobody_beyond_the_deadlin
             with pytest.raises(ServingError) as raised:
                 first.result()
         assert behind.value.code is Code.DEADLINE_EXCEEDED
-        assert raised.value.message == "The process of this model was ended by SIGKILL before it was asked to."
+        assert raised.value.message == KILLED
         tools.wait_for(lambda: servable.process_id not in (None, stuck))
         assert servable.run(INPUTS, names)[1].tolist() == [11, 22]
     finally:

@@ -319,3 +319,21 @@ def test_a_manager_survives_a_system_without_threads_to_spare(make_manager, load
     tools.wait_for(lambda: states(manager, "unlucky") == {1: State.LOADING})
     aspire(manager, 2, name="later")
     assert manager.wait_until_settled(["later"], timeout_seconds=20)
+
+
+def test_a_version_that_is_being_started_again_is_loading_and_says_why(make_manager, loader, tools):
+    manager = make_manager()
+    aspire(manager, 1, 2)
+    tools.wait_for(lambda: manager.available_versions("m") == {1, 2})
+    loader.loaded[2].outage = "It died."
+    one, two = VersionStatus(1, State.AVAILABLE), VersionStatus(2, State.AVAILABLE)
+    assert manager.status("m") == [VersionStatus(2, State.LOADING, Code.UNAVAILABLE, "It died."), one]
+    # It is lent all the same: its own sentence tells more than that there is none.
+    with manager.lend("m") as (id, _):
+        assert id.version == 2
+    loader.loaded[2].outage = ""
+    assert manager.status("m") == [two, one]
+    loader.loaded[2].outage = "This version of the model has been unloaded."
+    aspire(manager, 1)
+    tools.wait_for(lambda: states(manager) == {1: State.AVAILABLE, 2: State.END})
+    assert manager.status("m") == [VersionStatus(2, State.END), one]
