@@ -12,7 +12,8 @@ import grpc.aio
 
 from serving.client import availability, errors, grpc_calls
 from serving.client.answers import Classification, Metadata, Prediction, Regression
-from serving.client.grpc_calls import DEFAULT_TIMEOUT_SECONDS, Call, model_spec
+from serving.client.blocking_client import DEFAULT_TIMEOUT_SECONDS, model_spec
+from serving.client.grpc_calls import Call
 from serving.client.model_config import ModelConfig
 from serving.client.retries import DEFAULT_RETRIES, RetryPolicy
 from serving.client.security import Tls, Token
@@ -110,8 +111,8 @@ class AsyncGrpcClient:
         timeout_seconds: float | None = None,
     ) -> tuple[Classification | Regression, ...]:
         """As `GrpcClient.multi_inference`."""
-        specs = {signature: model_spec(name, version, label, signature) for signature in tasks}
-        return await self._ask(grpc_calls.multi_inference(specs, tasks, examples, context), timeout_seconds)
+        call = grpc_calls.multi_inference(model_spec(name, version, label), tasks, examples, context)
+        return await self._ask(call, timeout_seconds)
 
     async def metadata(
         self,

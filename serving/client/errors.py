@@ -30,7 +30,7 @@ def _rebuild(kind: type[ClientError], message: str, code: Code) -> ClientError:
 
 
 class InvalidInputError(ClientError):
-    """The server, or this client, does not take the input, or not in the state it is in; the same call will not help."""
+    """The server, or this client, does not take the input, or not in its present state; asking again will not help."""
 
     code = Code.INVALID_ARGUMENT
 
@@ -89,8 +89,8 @@ class ServerFailedError(ClientError):
     code = Code.INTERNAL
 
 
-# Total, so that no outcome lacks a class. Codes that share an HTTP status share a class, as REST cannot tell them apart;
-# and what a caller can mend is not called the server's failure.
+# Total, so that no outcome lacks a class. Codes that share an HTTP status share a class, as REST cannot tell them
+# apart; and what a caller can mend is not called the server's failure.
 _CLASSES: dict[Code, type[ClientError]] = {
     Code.OK: ServerFailedError,
     Code.CANCELLED: CancelledCallError,
@@ -111,8 +111,8 @@ _CLASSES: dict[Code, type[ClientError]] = {
     Code.UNAUTHENTICATED: UnauthenticatedError,
 }
 
-# 400, 409 and 500 stand for several codes; the plainest is taken. Below them what TF Serving does not send, but who stands
-# between: a gateway that gave up reading says 408, and 502 where it finds no server.
+# 400, 409 and 500 stand for several codes; the plainest is taken. TF Serving does not send the others, but gateways do:
+# 408 where they gave up reading, 502 where they find no server.
 _CODES = {status: code for code, status in reversed(HTTP_STATUS.items())} | {
     400: Code.INVALID_ARGUMENT,
     409: Code.ALREADY_EXISTS,

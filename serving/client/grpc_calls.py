@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -18,8 +18,6 @@ from serving.client.security import Authorization, Tls, Token
 from serving.client.tf_example import Example
 from serving.messages import ModelSpec, VersionStatus
 from serving.status import Code
-
-DEFAULT_TIMEOUT_SECONDS = 60.0
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
@@ -159,16 +157,6 @@ def connection(
     )
 
 
-def model_spec(name: str, version: int | None, label: str | None, signature: str = "") -> ModelSpec:
-    """Which model is meant.
-
-    Raises: ValueError, if it is named by version and label at once.
-    """
-    if version is not None and label is not None:
-        raise ValueError(f"Give `version` or `label`, not both. Received: version={version!r}, label={label!r}.")
-    return ModelSpec(name, version, label, signature)
-
-
 def predict(spec: ModelSpec, inputs: Mapping[str, Any], outputs: Iterable[str]) -> Call[Prediction]:
     """PredictionService.Predict."""
     request = grpc_messages.encode_predict(spec, inputs, outputs)
@@ -190,10 +178,7 @@ def regress(spec: ModelSpec, examples: Sequence[Example | bytes], context: Examp
 
 
 def multi_inference(
-    specs: Mapping[str, ModelSpec],
-    tasks: Mapping[str, str],
-    examples: Sequence[Example | bytes],
-    context: Example | bytes | None,
+    spec: ModelSpec, tasks: Mapping[str, str], examples: Sequence[Example | bytes], context: Example | bytes | None
 ) -> Call[tuple[Classification | Regression, ...]]:
     """PredictionService.MultiInference: `tasks` tells for each signature "classify" or "regress"."""
     methods = {"classify": grpc_messages.CLASSIFY_METHOD, "regress": grpc_messages.REGRESS_METHOD}
@@ -201,7 +186,7 @@ def multi_inference(
     if unknown:
         raise ValueError(f"A task is 'classify' or 'regress'. Received: {', '.join(map(repr, unknown))}.")
     request = grpc_messages.encode_multi_inference(
-        [(specs[signature], methods[kind]) for signature, kind in tasks.items()],
+        [(replace(spec, signature_name=signature), methods[kind]) for signature, kind in tasks.items()],
         grpc_messages.encode_examples(examples, context),
     )
     return Call(_PREDICTION + "MultiInference", request, grpc_messages.decode_multi_inference)

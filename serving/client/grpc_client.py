@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
 
-from serving.client import availability, errors, grpc_calls
+from serving.client import errors, grpc_calls
 from serving.client.answers import Classification, Metadata, Prediction, Regression
-from serving.client.grpc_calls import DEFAULT_TIMEOUT_SECONDS, Call, model_spec
+from serving.client.blocking_client import DEFAULT_TIMEOUT_SECONDS, BlockingClient, model_spec
+from serving.client.grpc_calls import Call
 from serving.client.model_config import ModelConfig
 from serving.client.retries import DEFAULT_RETRIES, RetryPolicy
 from serving.client.security import Tls, Token
 from serving.client.tf_example import Example
-from serving.messages import VersionStatus
+from serving.messages import ModelSpec, VersionStatus
 
 T = TypeVar("T")
 
 
-class GrpcClient:
+class GrpcClient(BlockingClient):
     """A connection to one server or several. Safe to share between threads; close it, or use it in a `with` block.
 
     Every method takes `timeout_seconds` for this one call, all tries together, and raises `ClientError` or a child:
@@ -54,6 +53,7 @@ class GrpcClient:
         compression: str | None = None,
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
+        super().__init__(timeout_seconds)
         self._connection = grpc_calls.connection(
             address,
             tls=tls,
@@ -71,68 +71,6 @@ class GrpcClient:
         else:
             self._channel = grpc.secure_channel(target, credentials, options=channel_options)
         self._closed = threading.Event()
-
-    def predict(
-        self,
-        name: str,
-        inputs: Mapping[str, Any],
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = "",
-        outputs: Iterable[str] = (),
-        timeout_seconds: float | None = None,
-    ) -> Prediction:
-        """Compute a signature's outputs.
-
-        Args:
-            name: The model's name.
-            inputs: Values by input name: numpy arrays, numbers, bytes, strings, or lists of them. Bare Python
-                numbers become float32 and int32, as in TensorFlow.
-            version: Which version; None for the highest that answers.
-            label: Or which label.
-            signature: Which signature; "" for `serving_default`.
-            outputs: Only these outputs; none named: all.
-            timeout_seconds: See the class.
-        """
-        call = grpc_calls.predict(model_spec(name, version, label, signature), inputs, outputs)
-        return self._ask(call, timeout_seconds)
-
-    def classify(
-        self,
-        name: str,
-        examples: Sequence[Example | bytes],
-        *,
-        context: Example | bytes | None = None,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = "",
-        timeout_seconds: float | None = None,
-    ) -> Classification:
-        """Classify tf.Examples.
-
-        Args:
-            name, version, label, signature, timeout_seconds: As in `predict`.
-            examples: Each a dictionary of numbers, bytes, strings or lists of them, or a serialized tf.Example.
-            context: Features that all examples share.
-        """
-        call = grpc_calls.classify(model_spec(name, version, label, signature), examples, context)
-        return self._ask(call, timeout_seconds)
-
-    def regress(
-        self,
-        name: str,
-        examples: Sequence[Example | bytes],
-        *,
-        context: Example | bytes | None = None,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = "",
-        timeout_seconds: float | None = None,
-    ) -> Regression:
-        """Regress tf.Examples; arguments as in `classify`."""
-        call = grpc_calls.regress(model_spec(name, version, label, signature), examples, context)
-        return self._ask(call, timeout_seconds)
 
     def multi_inference(
         self,
@@ -152,54 +90,8 @@ class GrpcClient:
             tasks: "classify" or "regress" by signature name.
         Returns: one answer for each task, in their order.
         """
-        specs = {signature: model_spec(name, version, label, signature) for signature in tasks}
-        return self._ask(grpc_calls.multi_inference(specs, tasks, examples, context), timeout_seconds)
-
-    def metadata(
-        self,
-        name: str,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        timeout_seconds: float | None = None,
-    ) -> Metadata:
-        """The signatures of a version: names, types and shapes of what goes in and comes out."""
-        return self._ask(grpc_calls.metadata(model_spec(name, version, label)), timeout_seconds)
-
-    def status(
-        self, name: str, *, version: int | None = None, timeout_seconds: float | None = None
-    ) -> tuple[VersionStatus, ...]:
-        """The state of each version that the server has ever seen, highest number first."""
-        return self._ask(grpc_calls.status(model_spec(name, version, None)), timeout_seconds)
-
-    def versions(self, name: str, *, timeout_seconds: float | None = None) -> tuple[int, ...]:
-        """The versions that answer now, highest first; none if the server has no such model."""
-        try:
-            return availability.available(self.status(name, timeout_seconds=timeout_seconds))
-        except errors.NotFoundError:
-            return ()
-
-    def wait_until_available(
-        self, name: str, *, version: int | None = None, timeout_seconds: float | None = None
-    ) -> int:
-        """Wait for a server that answers and a model that is loaded.
-
-        Args:
-            name: The model's name.
-            version: This version; None for any.
-            timeout_seconds: How long to wait.
-        Returns: the highest version that answers; `version` if it was given.
-        Raises: DeadlineError with the last state; the load's own error, if `version` could not be loaded.
-        """
-        wait = availability.Wait(name, version, self._connection.seconds(timeout_seconds))
-        while True:
-            try:
-                wait.see(self.status(name, version=version, timeout_seconds=wait.seconds_left()))
-            except (errors.NotFoundError, errors.UnavailableError, errors.DeadlineError) as error:
-                wait.see_error(error)
-            if wait.found is not None:
-                return wait.found
-            time.sleep(wait.pause_seconds())
+        call = grpc_calls.multi_inference(model_spec(name, version, label), tasks, examples, context)
+        return self._ask(call, timeout_seconds)
 
     def reload_config(self, models: Iterable[ModelConfig], *, timeout_seconds: float | None = None) -> None:
         """Make the server serve these models and no others. With several servers only one hears of it."""
@@ -214,16 +106,37 @@ class GrpcClient:
         self._closed.set()
         self._channel.close()
 
-    def __enter__(self) -> GrpcClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"GrpcClient{self._connection!r}"
+
+    def _predict(
+        self, spec: ModelSpec, inputs: Mapping[str, Any], outputs: tuple[str, ...], timeout_seconds: float | None
+    ) -> Prediction:
+        return self._ask(grpc_calls.predict(spec, inputs, outputs), timeout_seconds)
+
+    def _classify(
+        self,
+        spec: ModelSpec,
+        examples: Sequence[Example | bytes],
+        context: Example | bytes | None,
+        timeout_seconds: float | None,
+    ) -> Classification:
+        return self._ask(grpc_calls.classify(spec, examples, context), timeout_seconds)
+
+    def _regress(
+        self,
+        spec: ModelSpec,
+        examples: Sequence[Example | bytes],
+        context: Example | bytes | None,
+        timeout_seconds: float | None,
+    ) -> Regression:
+        return self._ask(grpc_calls.regress(spec, examples, context), timeout_seconds)
+
+    def _metadata(self, spec: ModelSpec, timeout_seconds: float | None) -> Metadata:
+        return self._ask(grpc_calls.metadata(spec), timeout_seconds)
+
+    def _status(self, spec: ModelSpec, timeout_seconds: float | None) -> tuple[VersionStatus, ...]:
+        return self._ask(grpc_calls.status(spec), timeout_seconds)
 
     def _ask(self, call: Call[T], timeout_seconds: float | None) -> T:
         connection = self._connection

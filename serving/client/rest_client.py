@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import threading
-import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, TypeVar
 
-from serving.client import addresses, availability, errors, rest_messages
+from serving.client import addresses, errors, rest_messages
 from serving.client.answers import Classification, Metadata, Prediction, Regression
+from serving.client.blocking_client import DEFAULT_TIMEOUT_SECONDS, BlockingClient
 from serving.client.rest_connections import Connections, Failure, Response
 from serving.client.retries import DEFAULT_RETRIES, NO_RETRIES, Attempts, RetryPolicy
 from serving.client.security import Authorization, Tls, Token
 from serving.client.tf_example import Example
-from serving.messages import DEFAULT_SIGNATURE, Signature, VersionStatus
+from serving.messages import DEFAULT_SIGNATURE, ModelSpec, Signature, VersionStatus
 
-DEFAULT_TIMEOUT_SECONDS = 60.0
 VERSION_HEADER = "x-model-version"
 
 T = TypeVar("T")
 
 
-class RestClient:
+class RestClient(BlockingClient):
     """REST connections to one server or several. Safe to share between threads; close it, or use a `with` block.
 
     Arguments, methods and errors are `GrpcClient`'s, less what REST does not have: `multi_inference` and
@@ -47,6 +46,7 @@ class RestClient:
         retries: RetryPolicy = DEFAULT_RETRIES,
         compression: str | None = None,
     ) -> None:
+        super().__init__(timeout_seconds)
         if compression not in (None, "gzip"):
             raise ValueError(f"`compression` must be None or 'gzip'. Received: compression={compression!r}.")
         listed = [address] if isinstance(address, str) else list(address)
@@ -62,78 +62,13 @@ class RestClient:
             allow_plaintext=allow_plaintext_token,
         )
         Attempts(retries, timeout_seconds)  # refuses a time that is none
-        self._timeout_seconds = timeout_seconds
         self._retries = retries
         self._is_compressed = compression is not None
         self._connections = Connections(
             servers, None if tls is None else tls.ssl_context(), None if tls is None else tls.server_name
         )
         self._closed = threading.Event()
-        self._signatures: dict[tuple[str, int | None, str | None, str], Signature] = {}
-
-    def predict(
-        self,
-        name: str,
-        inputs: Mapping[str, Any],
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = "",
-        outputs: Iterable[str] = (),
-        timeout_seconds: float | None = None,
-    ) -> Prediction:
-        """As `GrpcClient.predict`."""
-        attempts = self._attempts(timeout_seconds)
-        path = _path(name, version, label)
-        body = rest_messages.predict_body(signature, inputs)
-        wanted = tuple(outputs)
-        key = (name, version, label, signature or DEFAULT_SIGNATURE)
-        response = self._send("POST", path + ":predict", body, attempts)
-        if key not in self._signatures:
-            self._learn_signatures(key, path, attempts)
-        try:
-            read = _read(response, lambda data: rest_messages.read_outputs(data, self._signatures[key], wanted))
-        except errors.ServerFailedError:
-            # Another version may have taken over that names its outputs otherwise.
-            self._learn_signatures(key, path, attempts)
-            read = _read(response, lambda data: rest_messages.read_outputs(data, self._signatures[key], wanted))
-        return Prediction(name, _version(response, version), signature or DEFAULT_SIGNATURE, read)
-
-    def classify(
-        self,
-        name: str,
-        examples: Sequence[Example | bytes],
-        *,
-        context: Example | bytes | None = None,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = "",
-        timeout_seconds: float | None = None,
-    ) -> Classification:
-        """As `GrpcClient.classify`; examples are dictionaries."""
-        body = rest_messages.examples_body(signature, examples, context)
-        path = _path(name, version, label) + ":classify"
-        response = self._send("POST", path, body, self._attempts(timeout_seconds))
-        classes, scores = _read(response, rest_messages.read_classification)
-        return Classification(name, _version(response, version), signature or DEFAULT_SIGNATURE, classes, scores)
-
-    def regress(
-        self,
-        name: str,
-        examples: Sequence[Example | bytes],
-        *,
-        context: Example | bytes | None = None,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = "",
-        timeout_seconds: float | None = None,
-    ) -> Regression:
-        """As `GrpcClient.regress`; examples are dictionaries."""
-        body = rest_messages.examples_body(signature, examples, context)
-        path = _path(name, version, label) + ":regress"
-        response = self._send("POST", path, body, self._attempts(timeout_seconds))
-        values = _read(response, rest_messages.read_regression)
-        return Regression(name, _version(response, version), signature or DEFAULT_SIGNATURE, values)
+        self._signatures: dict[ModelSpec, Signature] = {}
 
     def multi_inference(self, name: str, *arguments: Any, **options: Any) -> tuple[Classification | Regression, ...]:
         """REST has none.
@@ -141,46 +76,6 @@ class RestClient:
         Raises: UnsupportedError.
         """
         raise errors.UnsupportedError("REST has no MultiInference; use GrpcClient.")
-
-    def metadata(
-        self,
-        name: str,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        timeout_seconds: float | None = None,
-    ) -> Metadata:
-        """As `GrpcClient.metadata`."""
-        path = _path(name, version, label) + "/metadata"
-        return _read(self._send("GET", path, None, self._attempts(timeout_seconds)), rest_messages.read_metadata)
-
-    def status(
-        self, name: str, *, version: int | None = None, timeout_seconds: float | None = None
-    ) -> tuple[VersionStatus, ...]:
-        """As `GrpcClient.status`."""
-        response = self._send("GET", _path(name, version, None), None, self._attempts(timeout_seconds))
-        return _read(response, rest_messages.read_status)
-
-    def versions(self, name: str, *, timeout_seconds: float | None = None) -> tuple[int, ...]:
-        """As `GrpcClient.versions`."""
-        try:
-            return availability.available(self.status(name, timeout_seconds=timeout_seconds))
-        except errors.NotFoundError:
-            return ()
-
-    def wait_until_available(
-        self, name: str, *, version: int | None = None, timeout_seconds: float | None = None
-    ) -> int:
-        """As `GrpcClient.wait_until_available`."""
-        wait = availability.Wait(name, version, self._timeout_seconds if timeout_seconds is None else timeout_seconds)
-        while True:
-            try:
-                wait.see(self.status(name, version=version, timeout_seconds=wait.seconds_left()))
-            except (errors.NotFoundError, errors.UnavailableError, errors.DeadlineError) as error:
-                wait.see_error(error)
-            if wait.found is not None:
-                return wait.found
-            time.sleep(wait.pause_seconds())
 
     def reload_config(self, models: Iterable[Any], *, timeout_seconds: float | None = None) -> None:
         """REST has none.
@@ -209,26 +104,67 @@ class RestClient:
         self._closed.set()
         self._connections.close()
 
-    def __enter__(self) -> RestClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         listed = ",".join(map(str, self._servers))
         return f"RestClient({listed!r}, timeout_seconds={self._timeout_seconds:g})"
+
+    def _predict(
+        self, spec: ModelSpec, inputs: Mapping[str, Any], outputs: tuple[str, ...], timeout_seconds: float | None
+    ) -> Prediction:
+        asked = dataclasses.replace(spec, signature_name=_signature(spec))
+        attempts = self._attempts(timeout_seconds)
+        body = rest_messages.predict_body(spec.signature_name, inputs)
+        response = self._send("POST", _path(spec) + ":predict", body, attempts)
+        if asked not in self._signatures:
+            self._learn_signatures(spec, attempts)
+        try:
+            read = _read(response, lambda data: rest_messages.read_outputs(data, self._signatures[asked], outputs))
+        except errors.ServerFailedError:
+            # Another version may have taken over that names its outputs otherwise.
+            self._learn_signatures(spec, attempts)
+            read = _read(response, lambda data: rest_messages.read_outputs(data, self._signatures[asked], outputs))
+        return Prediction(spec.name, _version(response, spec), asked.signature_name, read)
+
+    def _classify(
+        self,
+        spec: ModelSpec,
+        examples: Sequence[Example | bytes],
+        context: Example | bytes | None,
+        timeout_seconds: float | None,
+    ) -> Classification:
+        body = rest_messages.examples_body(spec.signature_name, examples, context)
+        response = self._send("POST", _path(spec) + ":classify", body, self._attempts(timeout_seconds))
+        classes, scores = _read(response, rest_messages.read_classification)
+        return Classification(spec.name, _version(response, spec), _signature(spec), classes, scores)
+
+    def _regress(
+        self,
+        spec: ModelSpec,
+        examples: Sequence[Example | bytes],
+        context: Example | bytes | None,
+        timeout_seconds: float | None,
+    ) -> Regression:
+        body = rest_messages.examples_body(spec.signature_name, examples, context)
+        response = self._send("POST", _path(spec) + ":regress", body, self._attempts(timeout_seconds))
+        values = _read(response, rest_messages.read_regression)
+        return Regression(spec.name, _version(response, spec), _signature(spec), values)
+
+    def _metadata(self, spec: ModelSpec, timeout_seconds: float | None) -> Metadata:
+        response = self._send("GET", _path(spec) + "/metadata", None, self._attempts(timeout_seconds))
+        return _read(response, rest_messages.read_metadata)
+
+    def _status(self, spec: ModelSpec, timeout_seconds: float | None) -> tuple[VersionStatus, ...]:
+        response = self._send("GET", _path(spec), None, self._attempts(timeout_seconds))
+        return _read(response, rest_messages.read_status)
 
     def _attempts(self, timeout_seconds: float | None, *, may_retry: bool = True) -> Attempts:
         retries = self._retries if may_retry else NO_RETRIES
         return Attempts(retries, self._timeout_seconds if timeout_seconds is None else timeout_seconds)
 
-    def _learn_signatures(self, key: tuple[str, int | None, str | None, str], path: str, attempts: Attempts) -> None:
-        metadata = _read(self._send("GET", path + "/metadata", None, attempts), rest_messages.read_metadata)
+    def _learn_signatures(self, spec: ModelSpec, attempts: Attempts) -> None:
+        metadata = _read(self._send("GET", _path(spec) + "/metadata", None, attempts), rest_messages.read_metadata)
         for name, signature in metadata.signatures.items():
-            self._signatures[(*key[:3], name)] = signature
+            self._signatures[dataclasses.replace(spec, signature_name=name)] = signature
 
     def _send(self, method: str, path: str, body: bytes | None, attempts: Attempts) -> Response:
         headers = {}
@@ -260,18 +196,20 @@ class RestClient:
                 raise error from cause
 
 
-def _path(name: str, version: int | None, label: str | None) -> str:
-    if version is not None and label is not None:
-        raise ValueError(f"Give `version` or `label`, not both. Received: version={version!r}, label={label!r}.")
-    path = f"/v1/models/{urllib.parse.quote(name, safe='')}"
-    if version is not None:
-        return f"{path}/versions/{version}"
-    return path if label is None else f"{path}/labels/{urllib.parse.quote(label, safe='')}"
+def _path(spec: ModelSpec) -> str:
+    path = f"/v1/models/{urllib.parse.quote(spec.name, safe='')}"
+    if spec.version is not None:
+        return f"{path}/versions/{spec.version}"
+    return path if spec.version_label is None else f"{path}/labels/{urllib.parse.quote(spec.version_label, safe='')}"
 
 
-def _version(response: Response, asked: int | None) -> int | None:
+def _signature(spec: ModelSpec) -> str:
+    return spec.signature_name or DEFAULT_SIGNATURE
+
+
+def _version(response: Response, spec: ModelSpec) -> int | None:
     told = response.headers.get(VERSION_HEADER, "")
-    return int(told) if told.isdigit() else asked
+    return int(told) if told.isdigit() else spec.version
 
 
 def _error(response: Response) -> errors.ClientError:
