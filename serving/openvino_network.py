@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import openvino
 
-from serving import graph_split
+from serving import graph_parts
 from serving.errors import DeadlineExceeded, FailedPrecondition
 
 # Fewer threads than this do one inference together; more than that are better used side by side.
@@ -67,7 +67,7 @@ class Compiler:
                 model = self._core.read_model(file)
                 compiled = self._core.compile_model(model, "CPU", self._options)
                 ports = _positions(compiled.inputs, inputs)
-                results = _positions(compiled.outputs, [graph_split.result_name(index) for index in range(num_outputs)])
+                results = _positions(compiled.outputs, [graph_parts.result_name(index) for index in range(num_outputs)])
             except (RuntimeError, ValueError, KeyError) as error:  # ValueError: protobuf's, of more than 2 GB
                 raise CannotConvert(_reason(str(error)), _unknown_operations(str(error))) from error
         return Network(compiled, ports, results)

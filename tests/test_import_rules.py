@@ -243,7 +243,10 @@ ALLOWED = {
     },
     "serving.graph_flattening": {"serving.graph_nodes"},
     "serving.graph_nodes": set(),
-    "serving.graph_split": {"serving.graph_nodes"},
+    "serving.flat_graph": {"serving.graph_nodes"},
+    "serving.graph_parts": {"serving.flat_graph", "serving.graph_nodes"},
+    "serving.graph_split": {"serving.flat_graph", "serving.graph_nodes", "serving.graph_parts", "serving.graph_stages"},
+    "serving.graph_stages": {"serving.flat_graph", "serving.graph_nodes"},
     "serving.isolated_process": SERVING_LEAVES
     | {
         "serving.engines",
@@ -256,13 +259,23 @@ ALLOWED = {
     "serving.openvino_engine": SERVING_LEAVES
     | {
         "serving.engine_comparison",
-        "serving.graph_flattening",
-        "serving.graph_nodes",
-        "serving.graph_split",
         "serving.openvino_network",
+        "serving.openvino_plan",
+        "serving.openvino_planner",
         "serving.session_engine",
     },
-    "serving.openvino_network": SERVING_LEAVES | {"serving.graph_split"},
+    "serving.openvino_network": SERVING_LEAVES | {"serving.graph_parts"},
+    "serving.openvino_plan": SERVING_LEAVES
+    | {"serving.graph_nodes", "serving.graph_split", "serving.openvino_network", "serving.session_engine"},
+    "serving.openvino_planner": SERVING_LEAVES
+    | {
+        "serving.graph_flattening",
+        "serving.graph_nodes",
+        "serving.graph_parts",
+        "serving.graph_split",
+        "serving.openvino_network",
+        "serving.openvino_plan",
+    },
     "serving.session_config": SERVING_LEAVES | {"serving.engine_choice"},
     "serving.session_engine": SERVING_LEAVES | {"serving.pace", "serving.signatures"},
     "serving.signatures": SERVING_LEAVES | {"serving.proto_tensors"},
