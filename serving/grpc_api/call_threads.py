@@ -105,17 +105,18 @@ class _AwaitedCall:
 class _ReceivedCall:
     """A call whose message the reading thread has received."""
 
-    __slots__ = ("_event", "_state")
+    __slots__ = ("_deadline", "_event", "_state")
 
-    def __init__(self, event: Any, state: Any) -> None:
+    def __init__(self, event: Any, state: Any, deadline: float) -> None:
         self._event = event
         self._state = state
+        self._deadline = deadline
 
     def metadata(self) -> Iterable[tuple[str, Any]]:
         return tuple(self._event.invocation_metadata)
 
     def time_remaining(self) -> float | None:
-        return _limited(max(0.0, self._event.call_details.deadline - time.time()))
+        return _limited(max(0.0, self._deadline - time.monotonic()))
 
     def is_active(self) -> bool:
         return bool(self._state.client is not _server._CANCELLED and not self._state.statused)
@@ -161,6 +162,8 @@ def _await_message(event: Any, state: Any, begin: Callable[[bytes, Call], None])
 
     Returns: what ends with the call; grpcio counts the calls that have not ended.
     """
+    # grpcio tells the deadline by the clock on the wall. Nobody may set that between here and the answer.
+    deadline = time.monotonic() + (event.call_details.deadline - time.time())
     ended: Future[Any] = Future()
     state.callbacks.append(lambda: ended.set_result(None))
     receive = _server._receive_message(state, event.call, None)
@@ -170,7 +173,7 @@ def _await_message(event: Any, state: Any, begin: Callable[[bytes, Call], None])
         data, state.request = state.request, None
         if data is not None:
             try:
-                begin(data, _ReceivedCall(event, state))
+                begin(data, _ReceivedCall(event, state, deadline))
             except Exception:
                 # The thread that reads all connections must live on.
                 _log.exception("A call was not answered.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 
 import grpc
 import pytest
@@ -98,6 +99,20 @@ def test_what_a_call_knows_of_its_client(way):
         channel.unary_unary(ECHO)(b"", timeout=100)
     assert seen[0] == ("value", None, True)
     assert 50 < seen[1][1] <= 101  # the wire rounds it up
+
+
+@pytest.mark.parametrize("jump", [-86400, 86400])
+def test_a_clock_that_is_set_takes_nobody_s_time(monkeypatch, jump):
+    now, seen = time.time, []
+
+    def begin(data, call):
+        monkeypatch.setattr(call_threads.time, "time", lambda: now() + jump)
+        seen.append(call.time_remaining())
+        call.respond(b"")
+
+    with served(begin) as (channel, _):
+        channel.unary_unary(ECHO)(b"", timeout=100)
+    assert 50 < seen[0] <= 101
 
 
 def test_who_leaves_is_noticed(way, tools):
