@@ -48,6 +48,9 @@ class Compiler:
             "NUM_STREAMS": max(1, num_threads // _THREADS_PER_STREAM),
             "INFERENCE_NUM_THREADS": num_threads,
             "INFERENCE_PRECISION_HINT": precision,
+            # Every network would pin its threads to the same first cores: two models with a thread each then share one
+            # core of two.
+            "ENABLE_CPU_PINNING": False,
         }
 
     def compile(self, graph_def: Any, num_outputs: int) -> Network:

@@ -193,6 +193,21 @@ def test_the_networks_are_openvinos(candidate, monkeypatch):
     assert runs[1] is runs[2]
 
 
+def test_threads_go_where_there_is_room(models, monkeypatch):
+    pinning = []
+    create = Network.__init__
+    monkeypatch.setattr(
+        Network,
+        "__init__",
+        lambda self, compiled, *args: (
+            pinning.append(compiled.get_property("ENABLE_CPU_PINNING")),
+            create(self, compiled, *args),
+        )[1],
+    )
+    engine().load(models / "photos").unload()
+    assert pinning == [False, False]
+
+
 def test_it_describes_itself_as_tensorflow_does(candidate, reference):
     assert candidate.signature_def_map == reference.signature_def_map
     assert candidate.signatures == reference.signatures
