@@ -220,7 +220,9 @@ def run_all(arguments: argparse.Namespace) -> int:
             sys.executable, __file__, f"--target={name}", f"--seconds={share}", f"--seed={arguments.seed}",
             f"--engine={arguments.engine}", f"--findings={arguments.findings}",
         ]  # fmt: skip
-        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=share + 300, check=False)
+        done = subprocess.run(
+            command, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", timeout=share + 300, check=False
+        )
         num_bad += done.returncode != 0
         if done.returncode not in (0, 1):
             print(f"FOUND {name}: the process ended with {done.returncode}\n{done.stderr[-2000:]}", flush=True)

@@ -37,6 +37,19 @@ def test_packed_unsigned_integers(values):
     np.testing.assert_array_equal(wire_format.decode_packed_varints(packed), np.uint64(values))
 
 
+def test_many_integers_of_all_lengths():
+    # Long enough for several blocks, whose ends cut values off.
+    chance = np.random.default_rng(0)
+    values = chance.integers(-(2**63), 2**63 - 1, 30_000) >> chance.integers(0, 64, 30_000)
+    packed = wire_format.encode_packed_varints(values)
+    proto = tensor_pb2.TensorProto(int64_val=values.tolist()).SerializeToString()
+    assert proto == wire_format.encode_bytes(10, packed)
+    np.testing.assert_array_equal(wire_format.decode_packed_varints(packed).view(np.int64), values)
+    for place in (0, 8190, 100_000):
+        with pytest.raises(ValueError, match="longer than ten bytes"):
+            wire_format.decode_packed_varints(packed[:place] + b"\x80" * 11 + b"\x01" * 9000)
+
+
 def test_fields_of_every_wire_type():
     data = b"\x08\x96\x01" + b"\x11" + b"8" * 8 + b"\x1a\x02hi" + b"\x25" + b"4444"
     assert [(n, t, bytes(v)) for n, t, v in wire_format.fields(data)] == [
