@@ -11,6 +11,7 @@ GRPC_PORT = 8500
 REST_PORT = 8501
 
 _GRPC_SCHEME = re.compile(r"(dns|unix|unix-abstract|ipv4|ipv6|xds|passthrough):")
+_LOCALHOST = re.compile(r"(?:dns:(?:///)?)?localhost:(?P<port>[0-9]+)")
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:/\s,\[\]]+)(?::(?P<port>[0-9]+))?")
 
 
@@ -25,6 +26,12 @@ class GrpcTarget:
 
     uri: str
     is_within_machine: bool
+
+    @property
+    def localhost_port(self) -> int | None:
+        """The port, if it is one of `localhost`, which may stand for two addresses of one machine."""
+        match = _LOCALHOST.fullmatch(self.uri)
+        return None if match is None else int(match["port"])
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ class AsyncGrpcClient:
             except grpc.RpcError as error:
                 wait = attempts.wait_seconds(grpc_calls.code_of(error), is_interrupted=grpc_calls.is_interrupted(error))
                 if wait is None:
-                    raise grpc_calls.explain(error, connection.address, attempts.timeout_seconds) from None
+                    raise grpc_calls.explain(error, connection, attempts.timeout_seconds) from None
             except (asyncio.CancelledError, grpc.aio.UsageError) as error:
                 # Closing the channel cancels its calls as if their tasks were; the task itself was not.
                 if not self._is_closed:

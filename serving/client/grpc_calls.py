@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 
-from serving.client import addresses, errors, grpc_messages
+from serving.client import addresses, connection_failures, errors, grpc_messages, second_look
 from serving.client.answers import Classification, Metadata, Prediction, Regression
 from serving.client.model_config import ModelConfig, encode_model_server_config
 from serving.client.retries import Attempts, RetryPolicy
@@ -30,6 +30,13 @@ _INTERRUPTED = re.compile(
     re.IGNORECASE,
 )
 _UNREACHABLE = re.compile(r"failed to connect|errors? resolving|DNS resolution failed|all backends|empty address list")
+_LOOKUP_FAILURE = re.compile(r"lookup failed for \S+: (?P<reason>[^\]]+)")
+_UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED(?:: (?P<reason>[^:]*))?")
+_TLS_REASON = re.compile(r"OPENSSL_internal:(?P<reason>\w+)")
+_LAST_REASON = re.compile(r".*(?:last error: [A-Z_]+: \S+: |connect to remote host: |(?<!last )error: )", re.DOTALL)
+
+# Words for a deadline, ours or the server's copy of it, that say no more than the code.
+_NO_REASON = ("", "Deadline Exceeded", "Timed out waiting for notification")
 
 _CANCELLED_HERE = ("Channel closed!", "Channel is closed.", "Locally cancelled by application!")
 
@@ -121,10 +128,13 @@ def connection(
 ) -> Connection:
     """Check what a client is given.
 
-    Raises: ValueError, if something of it is wrong or a token would travel readably.
+    Raises: ValueError, if something of it is wrong or a token would travel readably; OSError, if a file of `tls` cannot
+        be read.
     """
     if not timeout_seconds > 0:
         raise ValueError(f"`timeout_seconds` must be positive. Received: timeout_seconds={timeout_seconds!r}.")
+    if tls is not None:
+        tls.ssl_context()  # gRPC would refuse bad files at the first call only, and would not name them
     kinds = {None: None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
     if compression not in kinds:
         raise ValueError(f"`compression` must be None, 'gzip' or 'deflate'. Received: compression={compression!r}.")
@@ -242,33 +252,47 @@ def is_interrupted(error: Any) -> bool:
     return _INTERRUPTED.search(details) is not None and _UNREACHABLE.search(details) is None
 
 
-def explain(error: Any, address: str, timeout_seconds: float) -> errors.ClientError:
+def explain(error: Any, connection: Connection, timeout_seconds: float) -> errors.ClientError:
     """A failed call in words: the server's own, or why there are none."""
+    address = connection.address
     code, details = code_of(error), (error.details() or "").strip()
-    if code == Code.DEADLINE_EXCEEDED and details in ("", "Deadline Exceeded"):
-        return errors.DeadlineError(f"The server at {address} did not answer within {timeout_seconds:g} s.")
+    if code == Code.DEADLINE_EXCEEDED and details in _NO_REASON:
+        return connection_failures.too_late(address, timeout_seconds)
     if code == Code.UNAVAILABLE:
-        # gRPC tells of every address that it tried; the last words are the reason.
-        reason = details.rpartition("Failed to connect to remote host: ")[2]
-        if "Failed parsing HTTP/2" in details:
-            return errors.UnavailableError(
-                f"What listens at {address} does not speak gRPC. Name the gRPC port, usually 8500, and give `tls` "
-                "where the server has it."
-            )
-        if "handshake failed" in details.lower():
-            return errors.UnavailableError(f"The TLS handshake with {address} failed: {_handshake(details)}.")
+        if "Failed parsing HTTP/2" in details or "missing selected ALPN" in details:
+            return connection_failures.speaks_something_else(address, "gRPC", addresses.GRPC_PORT)
         if _UNREACHABLE.search(details):
-            return errors.UnavailableError(f"No server answers at {address}: {reason}.")
+            return _unreached(details, connection)
         if _is_cut_off(error):
             return errors.UnavailableError(f"The server at {address} ended under the call.")
         if is_interrupted(error):
-            return errors.UnavailableError(f"The connection to {address} broke under the call: {details}.")
+            return connection_failures.broken(address, details)
     if code == Code.UNIMPLEMENTED and not details:
         return errors.UnsupportedError(f"The server at {address} does not have this method.")
     return errors.from_code(code, details or f"{code.name} from {address}")
 
 
-def _handshake(details: str) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in details:
-        return "the server's certificate is not signed by an authority that is believed; name it with Tls(ca_file=...)"
-    return "it answers without TLS" if "WRONG_VERSION_NUMBER" in details else details
+def _unreached(details: str, connection: Connection) -> errors.ClientError:
+    address, tls = connection.address, connection.tls
+    lookup = _LOOKUP_FAILURE.search(details)
+    if lookup is not None:
+        return connection_failures.unknown_host(address, lookup["reason"])
+    if tls is not None:
+        if "Hostname Verification Check failed" in details:
+            return connection_failures.misnamed(address, tls)
+        verified = _UNTRUSTED.search(details)
+        if verified is not None:
+            return connection_failures.untrusted(address, tls, verified["reason"] or "")
+        if "handshake failed" in details.lower():
+            named = _TLS_REASON.search(details)
+            return connection_failures.handshake_failed(address, tls, named["reason"] if named else details)
+    # gRPC tells of the last address that it tried, and in many words; the last of them are the reason.
+    reason = _LAST_REASON.sub("", details)
+    if reason == "Connection refused" and connection.target.localhost_port is not None:
+        # It may be that of ::1, where nobody listens, and what is wrong at 127.0.0.1 is not told.
+        failure = second_look.at_localhost(connection.target.localhost_port, address, tls)
+        if failure is not None:
+            return failure
+    if reason == "Socket closed" or reason.startswith("Unwrap failed"):
+        return connection_failures.hung_up(address, tls)
+    return connection_failures.unreached(address, reason)

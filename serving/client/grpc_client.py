@@ -38,7 +38,7 @@ class GrpcClient(BlockingClient):
         retries: When a call is tried again.
         compression: "gzip" or "deflate" for requests; None for none.
         options: Further options of gRPC's channel; they win over ours.
-    Raises: ValueError, if one of them is wrong.
+    Raises: ValueError, if one of them is wrong; OSError, if a file of `tls` cannot be read.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class GrpcClient(BlockingClient):
             except grpc.RpcError as error:
                 wait = attempts.wait_seconds(grpc_calls.code_of(error), is_interrupted=grpc_calls.is_interrupted(error))
                 if wait is None or self._closed.wait(wait):
-                    raise grpc_calls.explain(error, connection.address, attempts.timeout_seconds) from None
+                    raise grpc_calls.explain(error, connection, attempts.timeout_seconds) from None
             except ValueError as error:  # grpcio's word for a channel that was closed
                 if not self._closed.is_set():
                     raise

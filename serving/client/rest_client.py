@@ -64,9 +64,7 @@ class RestClient(BlockingClient):
         Attempts(retries, timeout_seconds)  # refuses a time that is none
         self._retries = retries
         self._is_compressed = compression is not None
-        self._connections = Connections(
-            servers, None if tls is None else tls.ssl_context(), None if tls is None else tls.server_name
-        )
+        self._connections = Connections(servers, tls)
         self._closed = threading.Event()
         self._signatures: dict[ModelSpec, Signature] = {}
 
@@ -214,6 +212,9 @@ def _version(response: Response, spec: ModelSpec) -> int | None:
 
 def _error(response: Response) -> errors.ClientError:
     sentence = rest_messages.read_error(response.body)
+    moved_to = response.headers.get("location")
+    if not sentence and 300 <= response.status < 400 and moved_to:
+        sentence = f"What was asked of {response.address} has moved to {moved_to}. Name the address that answers there."
     if not sentence:
         sentence = f"{response.address} answered with HTTP status {response.status} and no reason."
     return errors.from_code(errors.code_of_http_status(response.status), sentence)

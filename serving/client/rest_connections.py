@@ -10,9 +10,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from serving.client.addresses import RestAddress
-from serving.client.errors import ClientError, DeadlineError, UnavailableError
+from serving.client import connection_failures
+from serving.client.addresses import REST_PORT, RestAddress
+from serving.client.errors import ClientError, UnavailableError
 from serving.client.retries import Attempts
+from serving.client.security import Tls
 
 _PIECE_BYTES = 2**20
 # A server that is there takes a connection at once; the time of the call is for others then.
@@ -43,16 +45,13 @@ class Connections:
 
     Args:
         servers: Whom to ask, each in turn.
-        ssl_context: For https.
-        server_name: The name to check in the certificate, where it is not the host's.
+        tls: For https.
     """
 
-    def __init__(
-        self, servers: Sequence[RestAddress], ssl_context: ssl.SSLContext | None, server_name: str | None
-    ) -> None:
+    def __init__(self, servers: Sequence[RestAddress], tls: Tls | None) -> None:
         self._servers = list(servers)
-        self._ssl_context = ssl_context
-        self._server_name = server_name
+        self._tls = tls
+        self._ssl_context = None if tls is None else tls.ssl_context()
         self._idle: dict[RestAddress, list[http.client.HTTPConnection]] = {server: [] for server in servers}
         self._lock = threading.Lock()
         self._next = 0
@@ -78,7 +77,10 @@ class Connections:
 
         Raises: Failure.
         """
-        connection = self._take(server, attempts)
+        connection = self._take_idle(server)
+        has_answered = connection is not None
+        if connection is None:
+            connection = self._connect(server, attempts)
         try:
             try:
                 _limit(connection, attempts)
@@ -87,6 +89,7 @@ class Connections:
                 sock = connection.sock
                 _limit(connection, attempts)
                 answer = connection.getresponse()
+                has_answered = True
                 answer_headers = {name.lower(): value for name, value in answer.getheaders()}
                 pieces = []
                 while True:
@@ -99,10 +102,7 @@ class Connections:
             except TimeoutError:
                 raise _too_late(server, attempts) from None
             except (OSError, http.client.HTTPException) as error:
-                reason = str(error) or type(error).__name__
-                raise Failure(
-                    UnavailableError(f"The connection to {server} broke under the call: {reason}."), is_interrupted=True
-                ) from error
+                raise Failure(self._failure(server, error, has_answered=has_answered), is_interrupted=True) from error
             wanted = answer_headers.get("content-length")
             response = Response(server, answer.status, answer_headers, b"".join(pieces))
             if wanted is not None and len(response.body) != int(wanted):
@@ -125,17 +125,16 @@ class Connections:
         for connection in idle:
             connection.close()
 
-    def _take(self, server: RestAddress, attempts: Attempts) -> http.client.HTTPConnection:
+    def _take_idle(self, server: RestAddress) -> http.client.HTTPConnection | None:
         while True:
             with self._lock:
                 if self.is_closed or not self._idle[server]:
-                    break
+                    return None
                 connection = self._idle[server].pop()
             # Something to read before anything was asked: the server has hung up meanwhile.
             if not _has_news(connection.sock):
                 return connection
             connection.close()
-        return self._connect(server, attempts)
 
     def _connect(self, server: RestAddress, attempts: Attempts) -> http.client.HTTPConnection:
         patience = min(_CONNECT_SECONDS, attempts.seconds_left())
@@ -146,26 +145,37 @@ class Connections:
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if server.is_tls and self._ssl_context is not None:
                 _limit(connection, attempts)
+                server_name = None if self._tls is None else self._tls.server_name
                 connection.sock = self._ssl_context.wrap_socket(
-                    connection.sock, server_hostname=self._server_name or server.host
+                    connection.sock, server_hostname=server_name or server.host
                 )
         except TimeoutError:
             connection.close()
             if patience < _CONNECT_SECONDS:
                 raise _too_late(server, attempts) from None
-            message = f"No server answers at {server}: no connection within {patience:g} s."
-            raise Failure(UnavailableError(message), is_interrupted=False) from None
-        except ssl.SSLError as error:
-            connection.close()
-            raise Failure(
-                UnavailableError(f"The TLS handshake with {server} failed: {_ssl_reason(error)}."), is_interrupted=False
-            ) from error
+            failure = connection_failures.unreached(server, f"no connection within {patience:g} s")
+            raise Failure(failure, is_interrupted=False) from None
         except OSError as error:
             connection.close()
-            raise Failure(
-                UnavailableError(f"No server answers at {server}: {error.strerror or error}."), is_interrupted=False
-            ) from error
+            if isinstance(error, socket.gaierror):
+                failure = connection_failures.unknown_host(server, error.strerror or str(error))
+            elif isinstance(error, ssl.SSLError) and self._tls is not None:
+                failure = connection_failures.from_openssl(server, self._tls, error)
+            else:
+                failure = connection_failures.unreached(server, error.strerror or str(error))
+            raise Failure(failure, is_interrupted=False) from error
         return connection
+
+    def _failure(self, server: RestAddress, error: Exception, *, has_answered: bool) -> UnavailableError:
+        tls = self._tls if server.is_tls else None
+        if tls is not None and isinstance(error, ssl.SSLError):
+            return connection_failures.from_openssl(server, tls, error)
+        # An answer, if only to the call before, shows that it is no matter of TLS.
+        if isinstance(error, ConnectionError) and not has_answered:
+            return connection_failures.hung_up(server, tls)
+        if isinstance(error, http.client.BadStatusLine) and not isinstance(error, ConnectionError):
+            return connection_failures.speaks_something_else(server, "REST", REST_PORT)
+        return connection_failures.broken(server, str(error) or type(error).__name__)
 
     def _give_back(self, server: RestAddress, connection: http.client.HTTPConnection, *, keep: bool) -> None:
         with self._lock:
@@ -190,13 +200,4 @@ def _limit(connection: http.client.HTTPConnection, attempts: Attempts) -> None:
 
 
 def _too_late(server: RestAddress, attempts: Attempts) -> Failure:
-    message = f"The server at {server} did not answer within {attempts.timeout_seconds:g} s."
-    return Failure(DeadlineError(message), is_interrupted=True)
-
-
-def _ssl_reason(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message.rstrip(".")
-    if error.reason == "WRONG_VERSION_NUMBER":
-        return "it answers without TLS"
-    return error.reason or str(error)
+    return Failure(connection_failures.too_late(server, attempts.timeout_seconds), is_interrupted=True)

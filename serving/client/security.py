@@ -38,11 +38,32 @@ class Tls:
         return _read(self.ca_file), _read(self.key_file), _read(self.certificate_file)
 
     def ssl_context(self) -> ssl.SSLContext:
-        """The same for HTTPS."""
-        context = ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
+        """The same for HTTPS.
+
+        Raises: ValueError, if a file does not hold what it should; OSError, if one cannot be read.
+        """
+        self.pem()  # tells which file cannot be read; OpenSSL does not
+        try:
+            context = ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
+        except ssl.SSLError as error:
+            raise ValueError(
+                f"`ca_file` must hold the certificate of an authority in PEM form. {self.ca_file} holds "
+                f"none{_reason(error)}."
+            ) from error
         if self.certificate_file is not None and self.key_file is not None:
-            context.load_cert_chain(str(self.certificate_file), str(self.key_file))
+            try:
+                # Without a password OpenSSL would ask at the terminal for that of a key.
+                context.load_cert_chain(str(self.certificate_file), str(self.key_file), password="")
+            except ssl.SSLError as error:
+                raise ValueError(
+                    "`certificate_file` and `key_file` must hold a certificate and its private key, unencrypted, in "
+                    f"PEM form. {self.certificate_file} and {self.key_file} do not{_reason(error)}."
+                ) from error
         return context
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return f" ({error.reason.replace('_', ' ').lower()})" if error.reason else ""
 
 
 def _read(path: Path | str | None) -> bytes | None:

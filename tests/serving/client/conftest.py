@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import inspect
+import ipaddress
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from serving import client as clients
 
@@ -198,3 +204,36 @@ def same() -> Callable[[np.ndarray, Any], None]:
         np.testing.assert_array_equal(got, wanted)
 
     return check
+
+
+def _write_identity(
+    directory: Path, name: str, signer: tuple[Any, Any] | None, alternative: str, days_ago: int = 0
+) -> tuple[Any, Any]:
+    """Write `NAME.pem` and `NAME.key`, signed by `signer` or by itself, valid for a day around `days_ago`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=days_ago)
+    names = [x509.DNSName(alternative), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(signer[1].subject if signer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName(names if signer else names[:1]), critical=False)
+        .sign(signer[0] if signer else key, hashes.SHA256())
+    )
+    (directory / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (directory / f"{name}.key").write_bytes(private)
+    return key, certificate
+
+
+@pytest.fixture(scope="session")
+def write_identity() -> Callable[..., tuple[Any, Any]]:
+    return _write_identity

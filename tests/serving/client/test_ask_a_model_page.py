@@ -48,13 +48,17 @@ def test_every_example_has_a_name() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_example_runs(
-    name: str, pets_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    pets_port: int,
+    tmp_path: Path,
+    write_identity: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for file in ("cat.jpg", "photos/1.jpg", "photos/2.jpg"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_bytes(b"picture")
-    for file in ("ca.pem", "me.pem", "me.key"):
-        (tmp_path / file).touch()
+    write_identity(tmp_path, "me", write_identity(tmp_path, "ca", None, "ca"), "me")
     monkeypatch.chdir(tmp_path)
     code = EXAMPLES[NAMES.index(name)].replace("localhost:8500", f"localhost:{pets_port}")
     variables: dict[str, Any] = {"__name__": "example"}

@@ -160,7 +160,9 @@ def test_broken_connection_is_not_asked_again_unless_told_over_rest(serve_http: 
     address = f"http://127.0.0.1:{server.port}"
     with clients.RestClient(address, retries=QUICK) as client, pytest.raises(clients.UnavailableError) as raised:
         client.versions("m")
-    assert raised.value.message.startswith(f"The connection to {address} broke under the call: ")
+    assert raised.value.message == (
+        f"The server at {address} closed the connection without an answer. If it speaks TLS, give `tls=Tls(...)`."
+    )
     assert len(server.requests) == 1
     server = serve_http(None, AVAILABLE)
     policy = clients.RetryPolicy(initial_wait_seconds=0.01, retry_interrupted=True)
@@ -181,7 +183,9 @@ def test_kept_connection_that_the_server_closed_is_not_used_again(serve_http: An
     server = serve_http(AVAILABLE, None, AVAILABLE)
     with clients.RestClient(f"127.0.0.1:{server.port}", retries=clients.NO_RETRIES) as client:
         assert client.versions("m") == (1,)
-        with pytest.raises(clients.UnavailableError):
+        with pytest.raises(
+            clients.UnavailableError, match=r" broke under the call: Remote end closed connection without "
+        ):
             client.versions("m")
         assert client.versions("m") == (1,)
 
@@ -218,6 +222,19 @@ def test_gateways_page_is_no_sentence(serve_http: Any) -> None:
     ):
         client.status("m")
     assert raised.value.message == f"http://127.0.0.1:{server.port} answered with HTTP status 502 and no reason."
+
+
+def test_redirection_names_the_new_place(serve_http: Any) -> None:
+    server = serve_http(b"HTTP/1.1 301 X\r\nLocation: https://models.example/v1/models/m\r\nContent-Length: 0\r\n\r\n")
+    with (
+        clients.RestClient(f"127.0.0.1:{server.port}", retries=QUICK) as client,
+        pytest.raises(clients.InvalidInputError) as raised,
+    ):
+        client.status("m")
+    assert raised.value.message == (
+        f"What was asked of http://127.0.0.1:{server.port} has moved to https://models.example/v1/models/m. Name the "
+        "address that answers there."
+    )
 
 
 def test_readyz_tells_health_over_rest(serve_http: Any) -> None:

@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from serving import client as clients
 from serving.config import SslConfig
 
 
-def write_identity(directory: Path, name: str, signer: tuple[Any, Any] | None, alternative: str) -> tuple[Any, Any]:
-    """Write `NAME.pem` and `NAME.key`, signed by `signer` or by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    names = [x509.DNSName(alternative), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(signer[1].subject if signer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName(names if signer else names[:1]), critical=False)
-        .sign(signer[0] if signer else key, hashes.SHA256())
-    )
-    (directory / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (directory / f"{name}.key").write_bytes(private)
-    return key, certificate
-
-
 @pytest.fixture(scope="module")
-def identities(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def identities(tmp_path_factory: pytest.TempPathFactory, write_identity: Any) -> Path:
     directory = tmp_path_factory.mktemp("identities")
     authority = write_identity(directory, "authority", None, "authority")
     write_identity(directory, "server", authority, "models.example")
@@ -108,16 +77,6 @@ def test_wrong_token_is_unauthenticated(ask: Any, identities: Path, token: str |
     assert error.message == "A valid token is required: send the header `authorization: Bearer TOKEN`."
 
 
-def test_server_of_another_authority_is_not_believed(ask: Any, identities: Path, kind: str) -> None:
-    error = ask(tls=tls_of(identities, authority="another"), token="first")
-    assert isinstance(error, clients.UnavailableError)
-    assert error.message.startswith("The TLS handshake with ")
-    if kind != "rest":
-        assert error.message.endswith(
-            "the server's certificate is not signed by an authority that is believed; name it with Tls(ca_file=...)."
-        )
-
-
 @pytest.mark.parametrize("identity", [None, "stranger"])
 def test_who_has_no_good_certificate_is_not_let_in(ask: Any, identities: Path, identity: str | None) -> None:
     assert isinstance(ask(tls=tls_of(identities, identity), token="first"), clients.UnavailableError)
@@ -174,12 +133,3 @@ def test_secrets_are_not_shown(make_client: Any, kind: str) -> None:
 def test_half_an_identity_is_refused() -> None:
     with pytest.raises(ValueError, match="^`certificate_file` and `key_file` belong together: give both or neither"):
         clients.Tls(certificate_file="client.pem")
-
-
-def test_https_believes_the_machines_authorities_only(secure: Any) -> None:
-    address = f"https://127.0.0.1:{secure.server.rest_port}"
-    with (
-        clients.RestClient(address, retries=clients.NO_RETRIES) as client,
-        pytest.raises(clients.UnavailableError, match="^The TLS handshake with https://127.0.0.1:"),
-    ):
-        client.status("m")
