@@ -19,7 +19,8 @@ _log = logging.getLogger(__name__)
 
 # Enough to find an engine that computes something else; a thousand would only take minutes.
 MAX_RECORDS = 32
-_MADE_UP_ROWS = 2
+# Engines may compute one row and several in different ways.
+_MADE_UP_ROWS = (2, 1)
 _MADE_UP_SIDE = 64
 
 
@@ -39,16 +40,22 @@ class Question:
 
 
 def compare(
-    reference: Runs, candidate: Runs, signatures: Mapping[str, Signature], path: Path, *, engine: str, tolerance: float
+    reference: Runs,
+    candidates: Sequence[Runs],
+    signatures: Mapping[str, Signature],
+    path: Path,
+    *,
+    engine: str,
+    tolerance: float,
 ) -> int:
-    """Ask both, and refuse the candidate if an answer of its own is too far off.
+    """Ask all, and refuse the candidates if an answer of theirs is too far off.
 
     Args:
         reference: TensorFlow's session.
-        candidate: The other engine.
-        signatures: The signatures that the candidate computes.
+        candidates: The other engine, in each of the ways in which it may compute an answer.
+        signatures: The signatures that it computes.
         path: The version's directory, with its warm-up requests if it has any.
-        engine: The candidate's name, for the sentence.
+        engine: The other engine's name, for the sentence.
         tolerance: Largest difference, relative to the largest absolute value of the reference's output.
     Returns: how many questions were compared.
     Raises: FailedPrecondition, which names the output, the difference and the remedy.
@@ -66,16 +73,10 @@ def compare(
         except ServingError:
             # A recorded request that fails is the warm-up's to report; a made-up one was a bad guess.
             continue
-        answered = candidate.run(feeds, list(names.values()))
-        pairs = dict(zip(names, zip(expected, answered, strict=True), strict=True))
-        for alias, (one, other) in pairs.items():
-            difference = _difference(one, other, [pair[0] for pair in pairs.values()], tolerance)
-            if not difference <= tolerance:
-                raise FailedPrecondition(
-                    f"The engine {engine} answers output {alias!r} of signature {question.signature_name!r} otherwise "
-                    f"than TensorFlow: the difference is {difference:.3g} of the largest value, and "
-                    f"--engine_tolerance={tolerance:g} allows less. Raise the tolerance or use --engine=tensorflow."
-                )
+        for candidate in candidates:
+            answered = candidate.run(feeds, list(names.values()))
+            pairs = dict(zip(names, zip(expected, answered, strict=True), strict=True))
+            _check(pairs, question, engine=engine, tolerance=tolerance)
         count += 1
     if not recorded:
         _log.warning(
@@ -83,6 +84,20 @@ def compare(
             path, WARMUP_FILE, engine, count,
         )  # fmt: skip
     return count
+
+
+def _check(
+    pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], question: Question, *, engine: str, tolerance: float
+) -> None:
+    """Refuse answers by output, each beside the expected one, of which one is too far off."""
+    for alias, (one, other) in pairs.items():
+        difference = _difference(one, other, [pair[0] for pair in pairs.values()], tolerance)
+        if not difference <= tolerance:
+            raise FailedPrecondition(
+                f"The engine {engine} answers output {alias!r} of signature {question.signature_name!r} otherwise "
+                f"than TensorFlow: the difference is {difference:.3g} of the largest value, and "
+                f"--engine_tolerance={tolerance:g} allows less. Raise the tolerance or use --engine=tensorflow."
+            )
 
 
 def _difference(expected: np.ndarray, answered: np.ndarray, others: Sequence[np.ndarray], tolerance: float) -> float:
@@ -159,12 +174,13 @@ def _made_up(signatures: Mapping[str, Signature]) -> Iterator[Question]:
     """Random inputs for the signatures that take numbers or, it may be, pictures."""
     generator = np.random.default_rng(0)
     for name, signature in sorted(signatures.items()):
-        inputs = {alias: _made_up_array(generator, spec) for alias, spec in signature.inputs.items()}
-        if all(array is not None for array in inputs.values()):
-            yield Question(name, {alias: array for alias, array in inputs.items() if array is not None})
+        for rows in _MADE_UP_ROWS:
+            inputs = {alias: _made_up_array(generator, spec, rows) for alias, spec in signature.inputs.items()}
+            if all(array is not None for array in inputs.values()):
+                yield Question(name, {alias: array for alias, array in inputs.items() if array is not None})
 
 
-def _made_up_array(generator: np.random.Generator, spec: TensorSpec) -> np.ndarray | None:
+def _made_up_array(generator: np.random.Generator, spec: TensorSpec, rows: int) -> np.ndarray | None:
     """An input that a model may accept; None where there is no guess."""
     import tensorflow as tf
 
@@ -172,7 +188,7 @@ def _made_up_array(generator: np.random.Generator, spec: TensorSpec) -> np.ndarr
         return None
     sizes = [_MADE_UP_SIDE if size < 0 else size for size in spec.shape]
     if spec.shape and spec.shape[0] < 0:
-        sizes[0] = _MADE_UP_ROWS
+        sizes[0] = rows
     dtype = tf.DType(spec.dtype)
     if dtype == tf.string:
         pictures = np.empty(int(np.prod(sizes)), object)

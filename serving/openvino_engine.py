@@ -136,9 +136,12 @@ class OpenVinoServable:
                 _log.debug("OpenVINO could not answer: %s", error)
         return self._whole_reference(plan is None).run(inputs, outputs, timeout_seconds=left(deadline), at_once=at_once)
 
-    def without_help(self) -> _WithoutHelp:
-        """The same where TensorFlow does not step in."""
-        return _WithoutHelp(self._session, self._plans)
+    def without_help(self) -> list[_WithoutHelp]:
+        """The same where TensorFlow does not step in: as it answers, and as it would for any number of rows."""
+        ways = [self._plans]
+        if any(plan.for_any_rows is not plan for plan in self._plans.values()):
+            ways.append({inputs: plan.for_any_rows for inputs, plan in self._plans.items()})
+        return [_WithoutHelp(self._session, plans) for plans in ways]
 
     def is_quick(self, request_bytes: int) -> bool:
         """Never: networks take their time."""

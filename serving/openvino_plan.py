@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,12 @@ class Plan:
         if not all(values[split.sources[name]].all() for name in self.assumptions):
             return None
         return [values[split.sources[name]] for name in outputs]
+
+    @property
+    def for_any_rows(self) -> Plan:
+        """The same without what was compiled for one row."""
+        network = self.network.for_any_rows
+        return self if network is self.network else dataclasses.replace(self, network=network)
 
     @functools.cached_property
     def _from_network(self) -> frozenset[str]:

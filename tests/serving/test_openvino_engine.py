@@ -23,6 +23,7 @@ from serving.status import Code
 if "CI" not in os.environ:
     pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
 
+from serving import openvino_network  # noqa: E402
 from serving.openvino_engine import OpenVinoEngine, OpenVinoServable  # noqa: E402
 from serving.openvino_network import Network  # noqa: E402
 
@@ -193,19 +194,61 @@ def test_the_networks_are_openvinos(candidate, monkeypatch):
     assert runs[1] is runs[2]
 
 
-def test_threads_go_where_there_is_room(models, monkeypatch):
-    pinning = []
-    create = Network.__init__
+def compiled_networks(monkeypatch):
+    """What OpenVINO compiles from now on, in order."""
+    found = []
+    create = openvino_network._Compiled.__init__
     monkeypatch.setattr(
-        Network,
+        openvino_network._Compiled,
         "__init__",
-        lambda self, compiled, *args: (
-            pinning.append(compiled.get_property("ENABLE_CPU_PINNING")),
-            create(self, compiled, *args),
-        )[1],
+        lambda self, compiled, *args: (found.append(compiled), create(self, compiled, *args))[1],
     )
+    return found
+
+
+def test_threads_go_where_there_is_room(models, monkeypatch):
+    found = compiled_networks(monkeypatch)
     engine().load(models / "photos").unload()
-    assert pinning == [False, False]
+    assert {compiled.get_property("ENABLE_CPU_PINNING") for compiled in found} == {False}
+
+
+def test_a_small_network_is_compiled_for_one_row_too(models, monkeypatch, reference):
+    found = compiled_networks(monkeypatch)
+    servable = engine().load(models / "photos")
+    # Of the three signatures two share a network.
+    assert [compiled.inputs[0].get_partial_shape().is_dynamic for compiled in found] == [True, False, True, False]
+    runs = []
+    run = openvino_network._Compiled.run
+    monkeypatch.setattr(
+        openvino_network._Compiled, "run", lambda self, *args: (runs.append(self._compiled), run(self, *args))[1]
+    )
+    for rows, place in ((1, 3), (2, 2), (1, 3)):
+        pixels = RANDOM.uniform(0, 255, (rows, 8, 8, 3)).astype("f")
+        answered, expected = (ask(one, "pixels", pixels, ["logits"])[0] for one in (servable, reference))
+        np.testing.assert_allclose(answered, expected, rtol=1e-4, atol=1e-5)
+        assert runs.pop() is found[place]
+    servable.unload()
+
+
+def test_a_large_network_is_compiled_once(models, monkeypatch):
+    monkeypatch.setattr(openvino_network, "_MOST_BYTES_FOR_ONE_ROW", 100)
+    found = compiled_networks(monkeypatch)
+    engine().load(models / "photos").unload()
+    assert [compiled.inputs[0].get_partial_shape().is_dynamic for compiled in found] == [True, True]
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_both_ways_to_answer_are_compared(models, monkeypatch, wrong):
+    """What is compiled for any number of rows is asked one row too, where warm-up requests have no more."""
+    monkeypatch.setattr(engine_comparison, "_MADE_UP_ROWS", (1,))
+    run = openvino_network._Compiled.run
+
+    def off(self, *args):
+        is_wrong = self._compiled.inputs[0].get_partial_shape().is_dynamic == bool(wrong)
+        return [1.01 * array if is_wrong else array for array in run(self, *args)]
+
+    monkeypatch.setattr(openvino_network._Compiled, "run", off)
+    assert refusal(models / "photos")[0] is Code.FAILED_PRECONDITION
 
 
 def test_it_describes_itself_as_tensorflow_does(candidate, reference):
@@ -434,7 +477,7 @@ def test_what_counts_as_a_difference(tmp_path, saved_models, reference, expected
     def compare():
         engine_comparison.compare(
             Answers(**{name: expected[alias] for name, alias in outputs.items()}),
-            Answers(**{name: answered[alias] for name, alias in outputs.items()}),
+            [Answers(**{name: answered[alias] for name, alias in outputs.items()})],
             {"scaled": signature},
             tmp_path,
             engine="other",
@@ -473,11 +516,12 @@ def test_names_may_change_places_where_scores_tie(tmp_path, candidate, names, sc
 
     def compare():
         return engine_comparison.compare(
-            expected, answered, {"serving_default": signature}, tmp_path, engine="other", tolerance=1e-3
+            expected, [answered], {"serving_default": signature}, tmp_path, engine="other", tolerance=1e-3
         )
 
     if agrees:
-        assert compare() == 1
+        # Two rows are made up, and one.
+        assert compare() == 2
     else:
         with pytest.raises(ServingError, match="output 'classes' of signature 'serving_default'"):
             compare()
