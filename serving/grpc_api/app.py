@@ -38,7 +38,7 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
 
 # Calls whose message has not come yet, health checks, reflection: more than those that may wait, beside them.
 _OTHER_CALLS = 1000
-# For what needs a thread of its own: reflection, profiles, news of health, refusals.
+# For what needs a thread of its own: reflection and profiles.
 _OTHER_THREADS = 16
 
 
@@ -116,7 +116,7 @@ class GrpcApi:
             names.append(profiler_service.NAME)
         if self._health is not None:
             names.append(health_service.NAME)
-            self._health_service = HealthService(self._health, self._threads)
+            self._health_service = HealthService(self._health)
             server.add_generic_rpc_handlers((self._health_service.handler(),))
         reflection_service.enable(server, names)
         opened = []

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,6 +51,27 @@ class Call(Protocol):
         """End it without one."""
 
 
+class Stream(Protocol):
+    """One call that gets messages for as long as both sides like. Its own message is there."""
+
+    def on_end(self, listener: Callable[[], object]) -> None:
+        """As a `Call`'s."""
+
+    def send(self, message: bytes, sent: Callable[[], object]) -> None:
+        """Send a message, waiting for nothing.
+
+        Args:
+            message: What is sent; the one before must have been.
+            sent: Called when the next one may follow, from any thread; perhaps never, if the call is over.
+        """
+
+    def end(self) -> None:
+        """Nothing more will come. What was sent must be on its way."""
+
+    def fail(self, status: grpc.StatusCode, message: str) -> None:
+        """The same, and why."""
+
+
 class Answerer:
     """What a handler of unary calls must be for its messages to be awaited by no thread."""
 
@@ -66,6 +88,41 @@ class Answerer:
         call = _AwaitedCall(context)
         self.begin(data, call)
         return call.answer()
+
+
+class StreamAnswerer:
+    """The same of a handler that answers one message with many."""
+
+    # grpcio's own word for "it calls back, and holds no thread until then".
+    experimental_non_blocking = True
+
+    def __init__(self, begin: Callable[[bytes, Stream], None]) -> None:
+        """
+        Args:
+            begin: As an `Answerer`'s.
+        """
+        self.begin = begin
+
+    def __call__(self, data: bytes, context: Any, send_response_callback: Callable[[bytes | None], None]) -> None:
+        """grpcio's own way."""
+        self.begin(data, _AwaitedStream(context, send_response_callback))
+
+
+class Refuser:
+    """What a handler of streams must be to need no thread: it sends an error and reads nothing."""
+
+    def __init__(self, status: grpc.StatusCode, message: str) -> None:
+        """
+        Args:
+            status: The outcome of every call.
+            message: Why.
+        """
+        self._status = status
+        self._message = message
+
+    def __call__(self, requests: Any, context: Any) -> None:
+        """grpcio's own way, which is fine: nothing here waits."""
+        context.abort(self._status, self._message)
 
 
 class _AwaitedCall:
@@ -102,8 +159,35 @@ class _AwaitedCall:
         return response
 
 
+class _AwaitedStream:
+    """A call as grpcio presents it to who answers it with many messages."""
+
+    def __init__(self, context: Any, send: Callable[[bytes | None], None]) -> None:
+        self._context = context
+        self._send = send
+
+    def on_end(self, listener: Callable[[], object]) -> None:
+        if not self._context.add_callback(listener):
+            listener()
+
+    def send(self, message: bytes, sent: Callable[[], object]) -> None:
+        def wait() -> None:
+            self._send(message)
+            sent()
+
+        threading.Thread(target=wait, daemon=True).start()  # until a client that does not read gives up
+
+    def end(self) -> None:
+        self._send(None)
+
+    def fail(self, status: grpc.StatusCode, message: str) -> None:
+        self._context.set_code(status)
+        self._context.set_details(message)
+        self._send(None)
+
+
 class _ReceivedCall:
-    """A call whose message the reading thread has received."""
+    """A call whose message the reading thread has received: a `Call` and a `Stream`."""
 
     __slots__ = ("_deadline", "_event", "_state")
 
@@ -132,6 +216,33 @@ class _ReceivedCall:
     def respond(self, response: bytes) -> None:
         self._end(response)
 
+    def send(self, message: bytes, sent: Callable[[], object]) -> None:
+        state = self._state
+        with state.condition:
+            if not self.is_active():
+                return
+            operations = [cygrpc.SendMessageOperation(message, 0)]
+            if state.initial_metadata_allowed:
+                operations.insert(0, _server._get_initial_metadata_operation(state, None))
+                state.initial_metadata_allowed = False
+            finish = _server._send_message(state, _server._SEND_MESSAGE_TOKEN)
+
+            def finished(event: Any) -> Any:
+                outcome = finish(event)
+                try:
+                    sent()
+                except Exception:
+                    # The thread that reads all connections must live on.
+                    _log.exception("A message was sent, and what follows failed.")
+                    self._event.call.cancel()
+                return outcome
+
+            self._event.call.start_server_batch(operations, finished)
+            state.due.add(_server._SEND_MESSAGE_TOKEN)
+
+    def end(self) -> None:
+        self._end(None)
+
     def fail(self, status: grpc.StatusCode, message: str) -> None:
         self._state.code = status
         self._state.details = message.encode(errors="replace")
@@ -146,18 +257,27 @@ def _limited(seconds: float) -> float | None:
 
 
 class CallThreads(ThreadPoolExecutor):
-    """The executor that grpcio's server is made with: calls of an `Answerer` never get to its threads."""
+    """The executor that grpcio's server is made with: calls of an `Answerer` and its like never get to its threads."""
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Called by grpcio for each call, in the thread that reads all connections, with the call's lock held."""
-        if IS_GRPCIO_KNOWN and args and args[0] is _server._unary_response_in_pool:
+        if IS_GRPCIO_KNOWN and args and args[0] in (_server._unary_response_in_pool, _server._stream_response_in_pool):
             _, event, state, behavior, *_ = args
-            if isinstance(behavior, Answerer):
+            if isinstance(behavior, (Answerer, StreamAnswerer)):
                 return _await_message(event, state, behavior.begin)
+            if isinstance(behavior, Refuser):
+                function(*args, **kwargs)
+                return _done()
         return super().submit(function, *args, **kwargs)
 
 
-def _await_message(event: Any, state: Any, begin: Callable[[bytes, Call], None]) -> Future[Any]:
+def _done() -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(None)
+    return future
+
+
+def _await_message(event: Any, state: Any, begin: Callable[[bytes, Any], None]) -> Future[Any]:
     """Have `begin` called when the call's message comes.
 
     Returns: what ends with the call; grpcio counts the calls that have not ended.
@@ -193,9 +313,12 @@ def _is_grpcio_known() -> bool:
     """Whether grpcio's inside is the one that this file was written for."""
     used = {
         "_unary_response_in_pool": ("rpc_event", "state", "behavior", "argument_thunk"),
+        "_stream_response_in_pool": ("rpc_event", "state", "behavior", "argument_thunk"),
         "_receive_message": ("state", "call", "request_deserializer"),
         "_status": ("rpc_event", "state", "serialized_response"),
         "_abort": ("state", "call", "code", "details"),
+        "_send_message": ("state", "token"),
+        "_get_initial_metadata_operation": ("state", "metadata"),
     }
     try:
         is_same = all(
@@ -203,12 +326,25 @@ def _is_grpcio_known() -> bool:
             for name, parameters in used.items()
         )
         state = _server._RPCState()
-        needed = ("callbacks", "client", "code", "condition", "details", "due", "request", "statused")
+        needed = (
+            "callbacks",
+            "client",
+            "code",
+            "condition",
+            "details",
+            "due",
+            "initial_metadata_allowed",
+            "request",
+            "statused",
+        )
         return (
             is_same
             and all(hasattr(state, name) for name in needed)
-            and all(hasattr(_server, name) for name in ("_CANCELLED", "_CLOSED", "_RECEIVE_MESSAGE_TOKEN"))
-            and all(hasattr(cygrpc, name) for name in ("ReceiveMessageOperation", "StatusCode"))
+            and all(
+                hasattr(_server, name)
+                for name in ("_CANCELLED", "_CLOSED", "_RECEIVE_MESSAGE_TOKEN", "_SEND_MESSAGE_TOKEN")
+            )
+            and all(hasattr(cygrpc, name) for name in ("ReceiveMessageOperation", "SendMessageOperation", "StatusCode"))
         )
     except (AttributeError, TypeError, ValueError):
         return False

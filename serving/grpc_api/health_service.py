@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2
 
-from serving.grpc_api.call_threads import Answerer, Call
+from serving.grpc_api.call_threads import Answerer, Call, Stream, StreamAnswerer
 from serving.health import Health
 
 NAME = "grpc.health.v1.Health"
@@ -26,16 +25,14 @@ _MOST_WATCHERS = 1000
 
 
 class HealthService:
-    """The service. Nobody who watches takes a thread, but while something is sent to him."""
+    """The service. All of it is done where calls are read: nobody who asks or watches takes a thread."""
 
-    def __init__(self, health: Health, threads: Executor) -> None:
+    def __init__(self, health: Health) -> None:
         """
         Args:
             health: Knows when the server leaves.
-            threads: Send news: a client that does not read holds up one of them.
         """
         self._health = health
-        self._threads = threads
         self._lock = threading.Lock()
         self._watchers: set[_Watcher] = set()
         self._is_closed = False
@@ -45,48 +42,39 @@ class HealthService:
         """End the calls of `Watch`, which would hold up the server's end."""
         with self._lock:
             self._is_closed = True
-            watchers = tuple(self._watchers)
-        for watcher in watchers:
-            watcher.end()
+        self._tell_all()
 
     def handler(self) -> Any:
         """What a gRPC server registers."""
         handlers = {
-            # Bytes in and out: it is answered where it is read, also when all threads are busy.
             "Check": grpc.unary_unary_rpc_method_handler(Answerer(self._check)),
-            "Watch": grpc.unary_stream_rpc_method_handler(
-                _Watch(self._watch),
-                health_pb2.HealthCheckRequest.FromString,
-                health_pb2.HealthCheckResponse.SerializeToString,
-            ),
+            "Watch": grpc.unary_stream_rpc_method_handler(StreamAnswerer(self._watch)),
         }
         return grpc.method_handlers_generic_handler(NAME, handlers)
 
     def _check(self, data: bytes, call: Call) -> None:
-        try:
-            service = health_pb2.HealthCheckRequest.FromString(data).service
-        except Exception:
-            call.fail(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+        service = _service(data, call)
+        if service is None:
             return
         if service not in _SERVICES:
             call.fail(grpc.StatusCode.NOT_FOUND, "service name unknown")
             return
-        call.respond(self._response(service).SerializeToString())
+        call.respond(self._response(service))
 
-    def _watch(self, request: Any, context: Any, send: Callable[[Any], None]) -> None:
-        watcher = _Watcher(lambda: self._response(request.service), send)
+    def _watch(self, data: bytes, stream: Stream) -> None:
+        service = _service(data, stream)
+        if service is None:
+            return
+        watcher = _Watcher(stream, lambda: self._response(service), lambda: self._is_closed)
         with self._lock:
             is_welcome = len(self._watchers) < _MOST_WATCHERS
             if is_welcome:
                 self._watchers.add(watcher)
         if not is_welcome:
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many calls of Watch; call Check now and then.")
-        if not context.add_callback(lambda: self._forget(watcher)):
-            self._forget(watcher)
+            stream.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many calls of Watch; call Check now and then.")
             return
+        stream.on_end(lambda: self._forget(watcher))
         watcher.tell()
-        if self._is_closed:
-            watcher.end()
 
     def _forget(self, watcher: _Watcher) -> None:
         with self._lock:
@@ -96,44 +84,55 @@ class HealthService:
         with self._lock:
             watchers = tuple(self._watchers)
         for watcher in watchers:
-            self._threads.submit(watcher.tell)
+            watcher.tell()
 
-    def _response(self, service: str) -> Any:
+    def _response(self, service: str) -> bytes:
         response = health_pb2.HealthCheckResponse
         if service not in _SERVICES:
-            return response(status=response.SERVICE_UNKNOWN)
-        return response(status=response.NOT_SERVING if self._health.is_leaving else response.SERVING)
+            status = response.SERVICE_UNKNOWN
+        else:
+            status = response.NOT_SERVING if self._health.is_leaving else response.SERVING
+        return bytes(response(status=status).SerializeToString())
+
+
+def _service(data: bytes, call: Call | Stream) -> str | None:
+    """The name that is asked for; None if the call was ended, as it is no question."""
+    try:
+        return str(health_pb2.HealthCheckRequest.FromString(data).service)
+    except Exception:
+        call.fail(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+        return None
 
 
 class _Watcher:
-    """One call of `Watch`."""
+    """One call of `Watch`. News waits until what was sent before is on its way, without holding up anybody."""
 
-    def __init__(self, response: Callable[[], Any], send: Callable[[Any], None]) -> None:
+    def __init__(self, stream: Stream, response: Callable[[], bytes], is_over: Callable[[], bool]) -> None:
+        self._stream = stream
         self._response = response
-        self._send = send
-        self._told: Any = None
+        self._is_over = is_over
+        self._told: bytes | None = None
+        self._is_busy = False
         self._lock = threading.Lock()
 
     def tell(self) -> None:
-        """Send how things are, if the client does not know."""
-        with self._lock:  # one at a time, so that what is sent last is how things are
+        """Send how things are, if the client does not know; end if nothing more will come."""
+        with self._lock:
+            if self._is_busy:
+                return  # `_sent` looks again.
             response = self._response()
-            if response != self._told:
-                self._told = response
-                self._send(response)
+            is_news = response != self._told
+            # Who was sent away is busy for ever.
+            self._is_busy = is_news or self._is_over()
+            self._told = response
+            if not self._is_busy:
+                return
+        if is_news:
+            self._stream.send(response, self._sent)
+        else:
+            self._stream.end()
 
-    def end(self) -> None:
-        """Nothing more will come."""
-        self._send(None)
-
-
-class _Watch:
-    """A method whose messages are sent when there are some, from whatever thread, as grpcio's own health service's."""
-
-    experimental_non_blocking = True
-
-    def __init__(self, watch: Callable[[Any, Any, Callable[[Any], None]], None]) -> None:
-        self._watch = watch
-
-    def __call__(self, request: Any, context: Any, send_response_callback: Callable[[Any], None]) -> None:
-        self._watch(request, context, send_response_callback)
+    def _sent(self) -> None:
+        with self._lock:
+            self._is_busy = False
+        self.tell()

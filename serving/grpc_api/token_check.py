@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 
 from serving.grpc_api import health_service
+from serving.grpc_api.call_threads import Refuser
 from serving.tokens import REFUSAL, TokenFile
 
 
@@ -21,7 +22,7 @@ class TokenCheck(grpc.ServerInterceptor):  # type: ignore[misc]
         """
         self._tokens = tokens
         # Of all kinds of calls this one reads no message before it is called. Nobody unknown shall fill the memory.
-        self._refusal = grpc.stream_stream_rpc_method_handler(_refuse)
+        self._refusal = grpc.stream_stream_rpc_method_handler(Refuser(grpc.StatusCode.UNAUTHENTICATED, REFUSAL))
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
         """The call's own handler, or the one that refuses it."""
@@ -31,7 +32,3 @@ class TokenCheck(grpc.ServerInterceptor):  # type: ignore[misc]
         ):
             return continuation(handler_call_details)
         return self._refusal
-
-
-def _refuse(requests: Iterator[Any], context: Any) -> None:
-    context.abort(grpc.StatusCode.UNAUTHENTICATED, REFUSAL)

@@ -196,13 +196,13 @@ class Leaving:
 
 @contextlib.contextmanager
 def health_served():
-    health, threads = Leaving(), CallThreads(2)
-    service = HealthService(health, threads)
-    with served(lambda data, call: None, threads, [service.handler()]) as (channel, _):
+    health = Leaving()
+    service = HealthService(health)
+    with served(lambda data, call: None, handlers=[service.handler()]) as (channel, _):
         yield health, service, health_pb2_grpc.HealthStub(channel)
 
 
-def test_watchers_hold_no_thread_and_are_forgotten(tools):
+def test_watchers_hold_no_thread_and_are_forgotten(way, tools):
     with health_served() as (health, service, stub):
         watches = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(20)]
         assert {next(watch).status for watch in watches} == {health_pb2.HealthCheckResponse.SERVING}
@@ -217,7 +217,7 @@ def test_watchers_hold_no_thread_and_are_forgotten(tools):
         tools.wait_for(lambda: not service._watchers)
 
 
-def test_there_is_an_end_of_watchers(monkeypatch):
+def test_there_is_an_end_of_watchers(way, monkeypatch):
     monkeypatch.setattr(health_service, "_MOST_WATCHERS", 2)
     with health_served() as (_, _, stub):
         watches = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(2)]
@@ -231,17 +231,18 @@ def test_there_is_an_end_of_watchers(monkeypatch):
             watch.cancel()
 
 
-def test_who_watches_a_closed_service_is_sent_away():
+def test_who_watches_a_closed_service_is_sent_away(way):
     with health_served() as (_, service, stub):
         service.close()
         assert len(list(stub.Watch(health_pb2.HealthCheckRequest(), timeout=60))) == 1
 
 
-def test_a_health_check_that_is_none_is_refused():
-    service = HealthService(Leaving(), CallThreads(1))
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+def test_a_health_check_that_is_none_is_refused(way, method):
+    service = HealthService(Leaving())
     health = served(lambda data, call: None, handlers=[service.handler()])
     with health as (channel, _), pytest.raises(grpc.RpcError) as raised:
-        channel.unary_unary("/grpc.health.v1.Health/Check")(b"\xff\xff", timeout=20)
+        list(channel.unary_stream(f"/grpc.health.v1.Health/{method}")(b"\xff\xff", timeout=20))
     assert (raised.value.code(), raised.value.details()) == (
         grpc.StatusCode.INTERNAL,
         "Exception deserializing request!",
