@@ -32,10 +32,11 @@ _OPTIONS = (
 class _Profiler:
     """TensorFlow's profiler server of this process, started when it is first needed."""
 
-    _port: int | None = None  # TensorFlow starts one a process and cannot end it
+    # TensorFlow starts one a process, whatever the number of servers in it, and cannot end it.
+    _port: int | None = None
+    _lock = threading.Lock()
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
 
     def channel(self) -> grpc.Channel:
@@ -81,10 +82,18 @@ class ProfilerService:
     def _forward(self, method: str) -> Any:
         def call(request: bytes, context: Any) -> bytes:
             try:
-                answer: bytes = self._profiler.channel().unary_unary(f"/{NAME}/{method}")(
-                    request, timeout=min(context.time_remaining(), _LONGEST_SECONDS), wait_for_ready=True
+                answer = (
+                    self._profiler.channel()
+                    .unary_unary(f"/{NAME}/{method}")
+                    .future(request, timeout=min(context.time_remaining(), _LONGEST_SECONDS), wait_for_ready=True)
                 )
-                return answer
+                # Whoever waits no longer gives the thread back.
+                if not context.add_callback(answer.cancel):
+                    answer.cancel()
+                return bytes(answer.result())
+            except grpc.FutureCancelledError:
+                context.abort(grpc.StatusCode.CANCELLED, "")
+                raise
             except grpc.RpcError as error:
                 context.abort(error.code(), error.details() or "")
                 raise
