@@ -137,20 +137,24 @@ def test_a_page_of_another_origin_may_send_the_token(guarded):
 def test_tokens_come_and_go_with_the_file(tmp_path, tools, caplog):
     path = tmp_path / "tokens"
     path.write_text("old\n")
+
+    def replace(text):
+        # As Kubernetes changes a secret: another file under the same name. It is never seen half written.
+        (tmp_path / "new").write_text(text)
+        os.replace(tmp_path / "new", path)
+
     file = TokenFile(path, poll_seconds=0.01)
     file.start()
     try:
         assert file.allows("Bearer old")
-        # As Kubernetes changes a secret: another file under the same name.
-        (tmp_path / "new").write_text("new\nand another\n")
         with caplog.at_level(logging.INFO):
-            os.replace(tmp_path / "new", path)
+            replace("new\nand another\n")
             tools.wait_for(lambda: file.allows("Bearer new"))
         assert not file.allows("Bearer old")
         assert f"Read {path} again: 2 tokens are valid now." in caplog.messages
         # Neither an empty file nor a missing one opens the door, or closes it to all.
         for damage, sentence in (
-            (lambda: path.write_text("# nobody\n"), f"{path} holds no token. --auth_tokens_file needs at least one, "),
+            (lambda: replace("# nobody\n"), f"{path} holds no token. --auth_tokens_file needs at least one, "),
             (path.unlink, "--auth_tokens_file cannot be read: [Errno 2] No such file or directory: "),
         ):
             damage()
