@@ -22,6 +22,8 @@ import grpc
 from grpc import _server
 from grpc._cython import cygrpc
 
+from serving.grpc_api.deadlines import Deadlines
+
 _log = logging.getLogger(__name__)
 
 
@@ -259,12 +261,22 @@ def _limited(seconds: float) -> float | None:
 class CallThreads(ThreadPoolExecutor):
     """The executor that grpcio's server is made with: calls of an `Answerer` and its like never get to its threads."""
 
+    def __init__(self, num_threads: int, *, thread_name_prefix: str = "") -> None:
+        """
+        Args:
+            num_threads: For the other calls.
+            thread_name_prefix: What the threads' names begin with.
+        """
+        super().__init__(num_threads, thread_name_prefix=thread_name_prefix)
+        self._deadlines = Deadlines()
+
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Called by grpcio for each call, in the thread that reads all connections, with the call's lock held."""
         if IS_GRPCIO_KNOWN and args and args[0] in (_server._unary_response_in_pool, _server._stream_response_in_pool):
             _, event, state, behavior, *_ = args
             if isinstance(behavior, (Answerer, StreamAnswerer)):
-                return _await_message(event, state, behavior.begin)
+                deadline = self._deadlines.monotonic(event.call_details.deadline)
+                return _await_message(event, state, behavior.begin, deadline)
             if isinstance(behavior, Refuser):
                 function(*args, **kwargs)
                 return _done()
@@ -277,13 +289,11 @@ def _done() -> Future[Any]:
     return future
 
 
-def _await_message(event: Any, state: Any, begin: Callable[[bytes, Any], None]) -> Future[Any]:
+def _await_message(event: Any, state: Any, begin: Callable[[bytes, Any], None], deadline: float) -> Future[Any]:
     """Have `begin` called when the call's message comes.
 
     Returns: what ends with the call; grpcio counts the calls that have not ended.
     """
-    # grpcio tells the deadline by the clock on the wall. Nobody may set that between here and the answer.
-    deadline = time.monotonic() + (event.call_details.deadline - time.time())
     ended: Future[Any] = Future()
     state.callbacks.append(lambda: ended.set_result(None))
     receive = _server._receive_message(state, event.call, None)
