@@ -47,6 +47,7 @@ def compare(
     *,
     engine: str,
     tolerance: float,
+    hint: str = "",
 ) -> int:
     """Ask all, and refuse the candidates if an answer of theirs is too far off.
 
@@ -57,6 +58,7 @@ def compare(
         path: The version's directory, with its warm-up requests if it has any.
         engine: The other engine's name, for the sentence.
         tolerance: Largest difference, relative to the largest absolute value of the reference's output.
+        hint: What else the sentence should say of a difference.
     Returns: how many questions were compared.
     Raises: FailedPrecondition, which names the output, the difference and the remedy.
     """
@@ -76,7 +78,12 @@ def compare(
         for candidate in candidates:
             answered = candidate.run(feeds, list(names.values()))
             pairs = dict(zip(names, zip(expected, answered, strict=True), strict=True))
-            _check(pairs, question, engine=engine, tolerance=tolerance)
+            wrong = _wrong(pairs, tolerance)
+            if wrong:
+                raise FailedPrecondition(
+                    f"The engine {engine} answers signature {question.signature_name!r} otherwise than TensorFlow: "
+                    f"{wrong}" + (f" {hint}" if hint else "")
+                )
         count += 1
     if not recorded:
         _log.warning(
@@ -86,18 +93,26 @@ def compare(
     return count
 
 
-def _check(
-    pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], question: Question, *, engine: str, tolerance: float
-) -> None:
-    """Refuse answers by output, each beside the expected one, of which one is too far off."""
+def _wrong(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], tolerance: float) -> str:
+    """What is wrong with the first output that is too far off, and the remedy; "" if none is.
+
+    Args:
+        pairs: The expected and the other answer by output.
+        tolerance: As of `compare`.
+    """
     for alias, (one, other) in pairs.items():
         difference = _difference(one, other, [pair[0] for pair in pairs.values()], tolerance)
+        if difference == float("inf"):
+            return (
+                f"output {alias!r} differs by more than rounding. Types, shapes, NaNs, whole numbers and strings "
+                "whose scores do not tie must be equal. Use --engine=tensorflow."
+            )
         if not difference <= tolerance:
-            raise FailedPrecondition(
-                f"The engine {engine} answers output {alias!r} of signature {question.signature_name!r} otherwise "
-                f"than TensorFlow: the difference is {difference:.3g} of the largest value, and "
+            return (
+                f"output {alias!r} differs by {difference:.3g} of its largest value, and "
                 f"--engine_tolerance={tolerance:g} allows less. Raise the tolerance or use --engine=tensorflow."
             )
+    return ""
 
 
 def _difference(expected: np.ndarray, answered: np.ndarray, others: Sequence[np.ndarray], tolerance: float) -> float:

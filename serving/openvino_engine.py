@@ -25,6 +25,11 @@ from serving.session_engine import SessionEngine, SessionServable
 
 _log = logging.getLogger(__name__)
 
+_HINTS = {
+    "bf16": "Sixteen bits round to two or three digits: leave --mixed_precision=bfloat16 out, or give "
+    "--engine_tolerance=0.05 with it."
+}
+
 
 class OpenVinoEngine:
     """Loads SavedModels: their networks into OpenVINO, the rest into sessions."""
@@ -41,6 +46,7 @@ class OpenVinoEngine:
         """
         self._sessions = sessions
         self._tolerance = tolerance
+        self._precision = precision
         self._compiler = Compiler(num_threads=num_threads, precision=precision)
 
     def load(self, path: Path) -> OpenVinoServable:
@@ -65,6 +71,7 @@ class OpenVinoEngine:
                 path,
                 engine="openvino",
                 tolerance=self._tolerance,
+                hint=_HINTS.get(self._precision, ""),
             )
             freed = len(planner.variables_of_networks_alone)
             if freed:

@@ -6,7 +6,9 @@ import base64
 import json
 import logging
 import os
+import re
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -14,8 +16,9 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from serving import engine_comparison
+from serving import engine_comparison, engines
 from serving.config import ModelConfig
+from serving.engines import EngineOptions
 from serving.errors import ServingError
 from serving.session_engine import SessionEngine
 from serving.status import Code
@@ -348,7 +351,41 @@ def test_a_network_that_answers_otherwise_is_refused(models, monkeypatch):
     monkeypatch.setattr(Network, "run", lambda *args, **options: [1.01 * array for array in run(*args, **options)])
     code, message = refusal(models / "photos")
     assert code is Code.FAILED_PRECONDITION
-    assert message.startswith("The engine openvino answers output 'best' of signature 'pixels' otherwise than")
+    assert message == (
+        "The engine openvino answers signature 'pixels' otherwise than TensorFlow: output 'best' differs by more than "
+        "rounding. Types, shapes, NaNs, whole numbers and strings whose scores do not tie must be equal. "
+        "Use --engine=tensorflow."
+    )
+
+
+def has_bfloat16():
+    file = Path("/proc/cpuinfo")
+    flags = set(file.read_text(encoding="utf-8").split()) if file.is_file() else set()
+    return not flags.isdisjoint({"avx512_bf16", "amx_bf16"})
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor does not compute in bfloat16")
+def test_mixed_precision_computes_in_sixteen_bits_where_the_tolerance_allows_it(models, reference):
+    def load(tolerance):
+        options = EngineOptions("openvino", 2, mixed_precision="bfloat16", engine_tolerance=tolerance)
+        return engines.make(options).load(models / "photos")
+
+    with pytest.raises(ServingError) as raised:
+        load(1e-3)
+    assert re.fullmatch(
+        r"The engine openvino answers signature 'pixels' otherwise than TensorFlow: output 'logits' differs by "
+        r"0\.00\d+ of its largest value, and --engine_tolerance=0\.001 allows less\. Raise the tolerance or use "
+        r"--engine=tensorflow\. Sixteen bits round to two or three digits: leave --mixed_precision=bfloat16 out, or "
+        r"give --engine_tolerance=0\.05 with it\.",
+        raised.value.message,
+    )
+    servable = load(0.05)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype("f")
+    expected, answered = (ask(one, "pixels", pixels, ["logits"])[0] for one in (reference, servable))
+    # OpenVINO's 32 bits would differ by a ten-thousandth of this.
+    assert 1e-4 < np.abs(answered - expected).max() / np.abs(expected).max() < 0.05
+    assert answered.dtype == expected.dtype
+    servable.unload()
 
 
 def test_a_server_computes_each_model_with_its_engine(models, saved_models, tmp_path, start_server, tools, reference):
@@ -489,11 +526,14 @@ def test_what_counts_as_a_difference(tmp_path, saved_models, reference, expected
         return
     with pytest.raises(ServingError) as raised:
         compare()
-    assert raised.value.message == (
-        "The engine other answers output 'y' of signature 'scaled' otherwise than TensorFlow: the difference is "
-        f"{difference} of the largest value, and --engine_tolerance=0.001 allows less. Raise the tolerance or use "
-        "--engine=tensorflow."
+    rule = (
+        "output 'y' differs by more than rounding. Types, shapes, NaNs, whole numbers and strings whose scores do not "
+        "tie must be equal. Use --engine=tensorflow."
+        if difference == "inf"
+        else f"output 'y' differs by {difference} of its largest value, and --engine_tolerance=0.001 allows less. "
+        "Raise the tolerance or use --engine=tensorflow."
     )
+    assert raised.value.message == f"The engine other answers signature 'scaled' otherwise than TensorFlow: {rule}"
 
 
 @pytest.mark.parametrize(
@@ -523,5 +563,5 @@ def test_names_may_change_places_where_scores_tie(tmp_path, candidate, names, sc
         # Two rows are made up, and one.
         assert compare() == 2
     else:
-        with pytest.raises(ServingError, match="output 'classes' of signature 'serving_default'"):
+        with pytest.raises(ServingError, match="signature 'serving_default' .* output 'classes' differs by more"):
             compare()
