@@ -81,6 +81,7 @@ class Connections:
         has_answered = connection is not None
         if connection is None:
             connection = self._connect(server, attempts)
+        answer: http.client.HTTPResponse | None = None
         try:
             try:
                 _limit(connection, attempts)
@@ -111,6 +112,8 @@ class Connections:
                 )
         except BaseException:
             connection.close()
+            if answer is not None:
+                answer.close()  # which keeps the socket of a connection that the server said it will close
             raise
         self._give_back(server, connection, keep=not answer.will_close)
         return response

@@ -7,6 +7,7 @@ import re
 import resource
 import socket
 import threading
+from concurrent import futures
 from typing import Any
 
 import pytest
@@ -177,6 +178,23 @@ def test_answer_that_is_cut_off_is_an_error(serve_http: Any) -> None:
         pytest.raises((clients.UnavailableError, clients.DeadlineError)),
     ):
         client.status("m")
+
+
+def test_answer_that_stops_halfway_leaves_no_connection_open() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        clients.RestClient(f"127.0.0.1:{listener.getsockname()[1]}") as client,
+        futures.ThreadPoolExecutor(1) as pool,
+    ):
+        asking = pool.submit(client.status, "m", timeout_seconds=0.3)
+        connection = listener.accept()[0]
+        with connection:
+            connection.settimeout(20)
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\nConnection: close\r\n\r\n{")
+            error = asking.exception(timeout=20)  # which holds on to all that the call had
+            assert isinstance(error, clients.DeadlineError)
+            assert connection.recv(1) == b""
 
 
 def test_kept_connection_that_the_server_closed_is_not_used_again(serve_http: Any) -> None:
