@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from serving import client as clients
+from serving.client import second_look
 from serving.config import SslConfig
 
 
@@ -138,6 +139,14 @@ CASES: dict[str, tuple[str, dict[str, str] | None, str]] = {
 }
 
 
+def make_tls(options: dict[str, str] | None, identities: Path) -> clients.Tls | None:
+    if options is None:
+        return None
+    return clients.Tls(
+        **{name: text if name == "server_name" else str(identities / text) for name, text in options.items()}
+    )
+
+
 # `localhost` stands for two addresses. Nobody listens at the other one, which must not be all that is told.
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 @pytest.mark.parametrize("case", CASES)
@@ -152,11 +161,7 @@ def test_sentence_says_what_is_wrong_and_what_to_do(
 ) -> None:
     server, options, sentence = CASES[case]
     port = other_ports[server] if server in other_ports else our_servers[server][kind == "rest"]
-    tls = None
-    if options is not None:
-        tls = clients.Tls(
-            **{name: text if name == "server_name" else str(identities / text) for name, text in options.items()}
-        )
+    tls = make_tls(options, identities)
     scheme = "" if kind != "rest" else "http://" if tls is None else "https://"
     retries = clients.RetryPolicy(max_attempts=2, initial_wait_seconds=0.01)
     asked = make_client(kind, f"{host}:{port}", tls=tls, retries=retries, timeout_seconds=20)
@@ -164,6 +169,28 @@ def test_sentence_says_what_is_wrong_and_what_to_do(
         with pytest.raises(clients.UnavailableError) as raised:
             asked.status("m")
         assert raised.value.message == sentence.format(at=f"{scheme}{host}:{port}", in_=identities)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_second_look_sees_what_grpc_did_not_tell(
+    case: str, identities: Path, our_servers: dict[str, tuple[int, int]], other_ports: dict[str, int]
+) -> None:
+    server, options, sentence = CASES[case]
+    port = other_ports[server] if server in other_ports else our_servers[server][0]
+    seen = second_look.at_localhost(port, "localhost", make_tls(options, identities))
+    assert seen is not None
+    assert seen.message == sentence.format(at="localhost", in_=identities)
+
+
+def test_second_look_sees_nothing_where_nothing_is_wrong_and_where_nobody_is(
+    identities: Path, our_servers: dict[str, tuple[int, int]]
+) -> None:
+    tls = make_tls({"ca_file": "authority.pem", "certificate_file": "client.pem", "key_file": "client.key"}, identities)
+    assert second_look.at_localhost(our_servers["mutual"][0], "localhost", tls) is None
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert second_look.at_localhost(port, "localhost", tls) is None  # it says nothing
+    assert second_look.at_localhost(port, "localhost", tls) is None
 
 
 @pytest.mark.parametrize("kind", ["rest"])
