@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.grpc_api import call_threads, health_service
-from serving.grpc_api.call_threads import Answerer, CallThreads
+from serving.grpc_api.call_threads import Answerer, CallThreads, StreamAnswerer
 from serving.grpc_api.health_service import HealthService
 
 ECHO = "/test.Service/Echo"
@@ -247,3 +247,105 @@ def test_a_health_check_that_is_none_is_refused(way, method):
         grpc.StatusCode.INTERNAL,
         "Exception deserializing request!",
     )
+
+
+@contextlib.contextmanager
+def streamed(begin):
+    """As `served`, with a method Echo that may send many messages."""
+    many = grpc.unary_stream_rpc_method_handler(StreamAnswerer(begin))
+    handler = grpc.method_handlers_generic_handler("test.Streams", {"Echo": many})
+    with served(lambda data, call: call.respond(data), handlers=[handler]) as (channel, server):
+        yield channel, server, channel.unary_stream("/test.Streams/Echo")
+
+
+def test_messages_follow_one_another(way):
+    def begin(data, stream):
+        letters = iter(data.decode())
+
+        def follow():
+            letter = next(letters, None)
+            if letter is None:
+                stream.end()
+            else:
+                stream.send(letter.encode(), follow)
+
+        follow()
+
+    with streamed(begin) as (_, _, call):
+        assert list(call(b"abcde", timeout=20)) == [b"a", b"b", b"c", b"d", b"e"]
+        assert list(call(b"", timeout=20)) == []
+
+
+def test_what_is_sent_after_the_end_goes_nowhere(tools):
+    def begin(data, stream):
+        stream.end()
+        stream.send(b"late", lambda: None)
+
+    with streamed(begin) as (_, server, call):
+        for _ in range(10):
+            assert list(call(b"", timeout=20)) == []
+        tools.wait_for(lambda: not server._state.rpc_states)
+
+
+def test_a_mistake_of_ours_after_a_message_ends_its_call_only(caplog):
+    def mistake():
+        raise ValueError("a mistake")
+
+    begin = lambda data, stream: stream.send(b"one", mistake if data else stream.end)  # noqa: E731
+    with streamed(begin) as (_, _, call):
+        with caplog.at_level(logging.ERROR), pytest.raises(grpc.RpcError) as raised:
+            list(call(b"bad", timeout=20))
+        assert raised.value.code() == grpc.StatusCode.CANCELLED
+        assert list(call(b"", timeout=20)) == [b"one"]
+    assert "A message was sent, and what follows failed." in caplog.text and "a mistake" in caplog.text
+
+
+def test_a_message_is_kept_by_who_answers_only(tools):
+    kept = []
+
+    def begin(data, call):
+        kept.extend(state.request for state in server._state.rpc_states)
+        call.respond(data)
+
+    with served(begin) as (channel, server):
+        channel.unary_unary(ECHO)(b"abc", timeout=20)
+    assert kept == [None]
+
+
+def test_details_that_are_no_text_are_told_as_well_as_they_can_be():
+    fail = served(lambda data, call: call.fail(grpc.StatusCode.NOT_FOUND, "a\ud800b"))
+    with fail as (channel, _), pytest.raises(grpc.RpcError) as raised:
+        channel.unary_unary(ECHO)(b"", timeout=20)
+    assert (raised.value.code(), raised.value.details()) == (grpc.StatusCode.NOT_FOUND, "a?b")
+
+
+def test_no_time_is_left_after_a_deadline():
+    assert call_threads._ReceivedCall(None, None, time.monotonic() - 5).time_remaining() == 0
+
+
+def test_news_waits_until_the_last_was_sent_and_the_end_comes_once():
+    sent, answers, is_over = [], [b"1"], []
+
+    class Stream:
+        def send(self, message, then):
+            sent.append(message)
+            self.then = then
+
+        def end(self):
+            sent.append(None)
+
+    stream = Stream()
+    watcher = health_service._Watcher(stream, lambda: answers[0], lambda: bool(is_over))
+    watcher.tell()
+    watcher.tell()
+    assert sent == [b"1"]
+    answers[0] = b"2"
+    watcher.tell()
+    is_over.append(True)
+    watcher.tell()
+    assert sent == [b"1"]
+    stream.then()
+    assert sent == [b"1", b"2"]
+    stream.then()
+    watcher.tell()
+    assert sent == [b"1", b"2", None]
