@@ -124,7 +124,9 @@ def _make_functions(
 
     @_graph(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")])
     def pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = logits_of(_for_any_batch(spec.prepare, pixels))
+        # The second half of `prepare` stands with the network, so that who computes the network computes it, too.
+        resized = _for_any_batch(spec.resize_pixels, pixels)
+        logits = _for_any_batch(lambda batch: run_network(spec.normalize(batch))[1], resized)
         return {"scores": trained.scores_of_logits(logits), "logits": logits}
 
     @_graph(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
