@@ -37,7 +37,7 @@ SIGNATURE = "serving_default"
 THREADS_TRIED_IN_PROCESS = (1, 2, 4, 16)
 
 
-def make_model(directory: Path, architecture: str) -> Path:
+def make_model(directory: Path, architecture: str, *, optimize: bool = True) -> Path:
     """Export a network with fresh weights (speed does not depend on them); returns its base path."""
     import garden
     from garden.architectures import get
@@ -52,7 +52,7 @@ def make_model(directory: Path, architecture: str) -> Path:
         image_spec=entry.image_spec,
         features_layer=entry.features_layer,
     )
-    return export(trained, directory, name="benchmark").path.parent
+    return export(trained, directory, name="benchmark", optimize=optimize).path.parent
 
 
 def make_jpegs(count: int, height: int, width: int) -> list[bytes]:
