@@ -34,6 +34,9 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_receive_message_length", -1),
     # With it a second server could take the same port without a word, and half of the requests.
     ("grpc.so_reuseport", 0),
+    # Calls that came faster than they can be looked at. From 1000 on gRPC would cancel some without a word.
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 100_000),
 )
 
 # Calls whose message has not come yet, health checks, reflection: more than those that may wait, beside them.

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from serving.grpc_api import app
 from serving.grpc_api.call_threads import Answerer, CallThreads
 from serving.grpc_api.health_service import HealthService
 from serving.grpc_api.token_check import TokenCheck
@@ -79,7 +80,9 @@ class Served:
         self.threads = CallThreads(1)
         self.health = Leaving()
         self.service = HealthService(self.health)
-        self.server = grpc.server(self.threads, interceptors=interceptors, maximum_concurrent_rpcs=100)
+        self.server = grpc.server(
+            self.threads, interceptors=interceptors, options=app._OPTIONS, maximum_concurrent_rpcs=9000
+        )
         self.begin = lambda data, call: call.respond(data)
         echo = grpc.unary_unary_rpc_method_handler(Answerer(lambda data, call: self.begin(data, call)))
         handler = grpc.method_handlers_generic_handler("test.Service", {"Echo": echo})
@@ -239,3 +242,20 @@ def test_a_client_that_does_not_read_its_answer_holds_up_no_other(tools):
         assert served.channel.unary_unary(ECHO)(b"next", timeout=20) == b"next" * 1000
         client.close()
         tools.wait_for(lambda: not served.calls)
+
+
+def test_calls_that_come_faster_than_they_can_be_looked_at_are_not_lost(tools):
+    with serving() as served:
+        asked, may_go_on = [], threading.Event()
+
+        def begin(data, call):
+            may_go_on.wait(20)
+            asked.append(data)
+            call.respond(data)
+
+        served.begin = begin
+        client = served.connect()
+        for _ in range(4000):
+            client.message(client.call(ECHO), b"x")
+        may_go_on.set()
+        tools.wait_for(lambda: len(asked) == 4000)
