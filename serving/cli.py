@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from serving import flag_rules, model_configs, ports, tls
+from serving import flag_rules, garbage, model_configs, ports, tls
 from serving.batching_config import THREAD_POOL_NAME_WITHOUT_FILE
 from serving.config import (
     BatchingConfig,
@@ -274,6 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _EXIT_PORT_TAKEN
     except ServingError as error:
         return _not_started(error)
+    garbage.pause()
     import_tensorflow_quietly()
     from serving.reload import StartupCancelled
     from serving.server import Server
@@ -282,6 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         server = Server(config)
     except ServingError as error:
         return _not_started(error)
+    garbage.go_on_without_what_is_there()
     try:
         server.start(should_stop=lambda: stop_signal.is_received)
     except StartupCancelled:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from serving import tensor_frames
+from serving import garbage, tensor_frames
 from serving.engines import EngineOptions, make
 from serving.errors import ServingError
 from serving.isolated_servable import EXIT_OVER_MEMORY_LIMIT
@@ -55,6 +55,7 @@ def _serve(connection: socket.socket) -> None:
     loaded = threading.Event()
     threading.Thread(target=_end_with_server, args=(connection, loaded), daemon=True).start()
     try:
+        garbage.pause()
         import_tensorflow_quietly()
         options = {**order["options"], "saved_model_tags": tuple(order["options"]["saved_model_tags"])}
         servable = make(EngineOptions(**options)).load(Path(order["path"]))
@@ -66,6 +67,8 @@ def _serve(connection: socket.socket) -> None:
         return
     finally:
         loaded.set()
+    # It holds this one version until it ends.
+    garbage.go_on_without_what_is_there()
     signatures = np.frombuffer(servable.signature_def_map, np.uint8)
     tensor_frames.send(connection, {"code": Code.OK}, [signatures])
     lock = threading.Lock()

@@ -115,6 +115,7 @@ ALLOWED = {
         "serving.config",
         "serving.flag_rules",
         "serving.flags",
+        "serving.garbage",
         "serving.model_configs",
         "serving.ports",
         "serving.quiet_start",
@@ -189,6 +190,7 @@ ALLOWED = {
     "serving.proto_messages": SERVING_LEAVES
     | {"serving.proto_results", "serving.proto_tensors", "serving.wire_format"},
     "serving.proto_results": SERVING_LEAVES | {"serving.wire_format"},
+    "serving.garbage": set(),
     "serving.quiet_start": set(),
     "serving.proto_tensors": SERVING_LEAVES | {"serving.wire_format"},
     "serving.rest_api": SERVING_LEAVES
@@ -250,6 +252,7 @@ ALLOWED = {
     "serving.isolated_process": SERVING_LEAVES
     | {
         "serving.engines",
+        "serving.garbage",
         "serving.isolated_servable",
         "serving.quiet_start",
         "serving.servable",

@@ -1,0 +1,36 @@
+"""What the collector looks at in a process that serves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import gc
+from serving import garbage
+
+before = [[] for _ in range(1000)]
+garbage.pause()
+print(gc.isenabled())
+made = [[] for _ in range(1000)]
+garbage.go_on_without_what_is_there()
+print(gc.isenabled(), len(gc.get_objects()) < 100, gc.get_freeze_count() > 2000)
+
+class Node:
+    pass
+
+class Gone:
+    def __del__(self):
+        print("collected")
+
+node = Node()
+node.itself, node.gone = node, Gone()
+del node
+gc.collect()
+"""
+
+
+def test_what_is_there_is_left_alone_and_what_comes_is_collected():
+    # A process of its own: this one's collector is pytest's.
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["False", "True True True", "collected", ""]
