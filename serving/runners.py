@@ -41,6 +41,11 @@ class Runner(Protocol):
         """End its threads. Nothing is submitted any more."""
 
 
+def concurrent_runs(num_cpus: int) -> int:
+    """How many computations at a time keep all cores busy: one more, as Python reads and answers between them."""
+    return num_cpus + 1
+
+
 class DirectRunner:
     """Runs each request by itself, at most `max_concurrent` at a time.
 

@@ -26,7 +26,7 @@ from serving.object_storage import ObjectStorage
 from serving.reload import Configuration
 from serving.request_log import RequestLog
 from serving.rest_api.app import RestApi
-from serving.runners import DirectRunner, Runner
+from serving.runners import DirectRunner, Runner, concurrent_runs
 from serving.sequences import Sequences
 from serving.servable import Engine, Servable
 from serving.source import FileSystemSource
@@ -96,7 +96,7 @@ class Server:
             model_readiness=self._configuration.readiness,
             check_method_names=config.enable_signature_method_name_check,
             open_sequences=Sequences(max_sequences=config.max_sequences, idle_seconds=config.sequence_idle_seconds),
-            unbatched=DirectRunner(max_concurrent=num_cpus) if config.batching is not None else None,
+            unbatched=DirectRunner(concurrent_runs(num_cpus)) if config.batching is not None else None,
             request_log=self._request_log,
         )
         self._health = Health(self.inference)
@@ -276,7 +276,7 @@ def _config_file_poller(config: ServerConfig, configuration: Configuration) -> C
 
 
 def _make_runner(config: ServerConfig, num_cpus: int, metrics: Metrics) -> Runner:
-    direct = DirectRunner(max_concurrent=num_cpus)
+    direct = DirectRunner(concurrent_runs(num_cpus))
     if config.batching is None:
         return direct
     # Upstream checks the parameters when it loads a version; until then any number of threads will do.

@@ -76,9 +76,9 @@ def in_process(version_directory: Path, side: int, engines: Sequence[str]) -> di
 
     import numpy as np
 
-    from serving.batching import DirectRunner
-    from serving.cpu_count import available_cpus
+        from serving.cpu_count import available_cpus
     from serving.engines import EngineOptions, make
+    from serving.runners import DirectRunner, concurrent_runs
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
@@ -92,7 +92,7 @@ def in_process(version_directory: Path, side: int, engines: Sequence[str]) -> di
         signature = servable.signatures[SIGNATURE]
         feeds = {spec.name: pixels for spec in signature.inputs.values()}
         names = [spec.name for spec in signature.outputs.values()]
-        runner = DirectRunner(max_concurrent=available_cpus())
+        runner = DirectRunner(concurrent_runs(available_cpus()))
 
         call = functools.partial(runner.run, servable, feeds, names, timeout_seconds=60)
         measures[name] = functools.partial(measure, call)
