@@ -76,7 +76,7 @@ def in_process(version_directory: Path, side: int, engines: Sequence[str]) -> di
 
     import numpy as np
 
-        from serving.cpu_count import available_cpus
+    from serving.cpu_count import available_cpus
     from serving.engines import EngineOptions, make
     from serving.runners import DirectRunner, concurrent_runs
 
