@@ -29,7 +29,7 @@ from serving.quiet_start import import_tensorflow_quietly
 from serving.servable import Servable
 from serving.status import Code
 
-# The server lets no more requests run at a time than it has cores, and one; this is for those without a limit.
+# The server lets no more requests run at a time than two a core; this is for those without a limit.
 _MAX_COMPUTATIONS = 64
 _MEMORY_CHECK_SECONDS = 0.1
 

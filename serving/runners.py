@@ -42,8 +42,11 @@ class Runner(Protocol):
 
 
 def concurrent_runs(num_cpus: int) -> int:
-    """How many computations at a time keep all cores busy: one more, as Python reads and answers between them."""
-    return num_cpus + 1
+    """How many computations at a time keep all cores busy.
+
+    Parts of each wait for others of its parts, and Python reads and answers between them.
+    """
+    return 2 * num_cpus
 
 
 class DirectRunner:
