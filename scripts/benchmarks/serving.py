@@ -121,7 +121,7 @@ class Benchmark:
         threads = self._in_process.best_threads(1, self._arguments.seconds)
         for running in contenders:
             for target in running.targets.values():
-                serving_load.run(target, running.process, concurrency=8, seconds=1.0)  # nobody's figures
+                serving_load.run(target, running.process, concurrency=8, seconds=2.0)  # nobody's figures
         for concurrency in self._arguments.concurrency:
             how = f"closed {concurrency:2d}"
             for _ in range(self._arguments.rounds):

@@ -138,6 +138,10 @@ def run(
             timeout_seconds=seconds + 60,
         )  # fmt: skip
         used = processor_seconds(server_process) - begun
+        if log.stat().st_size == 0 and re.search(r" 0 done, .* 0 failed, 0 errored", output):
+            # Nobody was answered in time: as slow as this is, it is no error.
+            ask_once(target)
+            return Load(0.0, seconds * 1000, seconds * 1000, 0.0, offered)
         rows = np.loadtxt(log, dtype=np.int64, ndmin=2)
     _check(output, rows, expected)
     ask_once(target)
