@@ -31,14 +31,12 @@ class Target:
         seeds: Good inputs.
         check: Feed one input; raises whatever is wrong. It may return what kind of answer came: a server's threads are
             not traced, and a kind that never came before is as good as a line that was never reached.
-        is_live: Whether a server runs behind it.
         close: Called at the end.
     """
 
     name: str
     seeds: Sequence[bytes]
     check: Callable[[bytes], object]
-    is_live: bool = False
     close: Callable[[], None] = lambda: None
 
 
@@ -300,9 +298,7 @@ def rpc() -> Target:
         live.check_alive()
         return kind
 
-    return Target(
-        "rpc", [bytes([index]) + one for index, one in enumerate(good)], check, is_live=True, close=live.close
-    )
+    return Target("rpc", [bytes([index]) + one for index, one in enumerate(good)], check, close=live.close)
 
 
 def http() -> Target:
@@ -328,7 +324,7 @@ def http() -> Target:
         head, _, body = answer.partition(b"\r\n\r\n")
         return head[:12], body[:40]
 
-    return Target("http", seeds, check, is_live=True, close=live.close)
+    return Target("http", seeds, check, close=live.close)
 
 
 def http2() -> Target:
@@ -353,8 +349,11 @@ def http2() -> Target:
         # The types of its frames.
         return len(answer) // 8, answer[3:4], answer[-60:][:10]
 
-    return Target("http2", seeds, check, is_live=True, close=live.close)
+    return Target("http2", seeds, check, close=live.close)
 
+
+# Behind these a server runs, in threads of its own.
+LIVE_TARGETS = ("rpc", "http", "http2")
 
 TARGETS: dict[str, Callable[[], Target]] = {
     "json_predict": json_predict,
