@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 
 from serving.errors import Internal, ResourceExhausted, ServingError, ShuttingDown
-from serving.grpc_api.call_threads import Answerer, Call
+from serving.grpc_api.answerers import Answerer, Call
 from serving.metrics import Metrics
 from serving.prediction_logs import LogKind
 from serving.request_log import RequestLog

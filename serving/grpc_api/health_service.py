@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
-from serving.grpc_api.call_threads import Answerer, Call, Stream, StreamAnswerer
+from serving.grpc_api.answerers import Answerer, Call, Stream, StreamAnswerer
 from serving.health import Health
 
 NAME = "grpc.health.v1.Health"

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from serving.grpc_api import health_service
-from serving.grpc_api.call_threads import Refuser
+from serving.grpc_api.answerers import Refuser
 from serving.tokens import REFUSAL, TokenFile
 
 

@@ -12,7 +12,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.grpc_api import call_threads, health_service
-from serving.grpc_api.call_threads import Answerer, CallThreads, StreamAnswerer
+from serving.grpc_api.answerers import Answerer, StreamAnswerer
+from serving.grpc_api.call_threads import CallThreads
 from serving.grpc_api.health_service import HealthService
 
 ECHO = "/test.Service/Echo"

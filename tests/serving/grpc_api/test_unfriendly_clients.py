@@ -12,7 +12,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.grpc_api import app
-from serving.grpc_api.call_threads import Answerer, CallThreads
+from serving.grpc_api.answerers import Answerer
+from serving.grpc_api.call_threads import CallThreads
 from serving.grpc_api.health_service import HealthService
 from serving.grpc_api.token_check import TokenCheck
 
