@@ -58,16 +58,31 @@ def test_what_the_fuzzer_finds_is_kept_with_its_input(script, tmp_path, capsys):
     assert "FOUND brackets: more than three brackets" in capsys.readouterr().out
 
 
-def test_an_input_without_end_is_a_finding(script, tmp_path, capsys, monkeypatch):
-    fuzz = script("fuzz_serving")
-    monkeypatch.setattr(fuzz, "SECONDS_PER_INPUT", 0.05)
+ENDLESS = """
+import sys
+from pathlib import Path
 
-    def check(data):
-        while True:
-            pass
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
+import fuzz_serving
 
-    assert fuzz.fuzz(fuzz.Target("endless", (b"x",), check), 0.1, seed=0, findings=tmp_path) > 0
-    assert "FOUND endless: no end after 0.05 s" in capsys.readouterr().out
+
+def check(data):
+    while True:
+        pass
+
+
+fuzz_serving.SECONDS_PER_INPUT = 0.05
+target = fuzz_serving.Target("endless", (b"x",), check)
+sys.exit(0 if fuzz_serving.fuzz(target, 0.1, seed=0, findings=Path(sys.argv[2])) > 0 else 1)
+"""
+
+
+def test_an_input_without_end_is_a_finding(tmp_path):
+    # In a process of its own: the alarm that ends the input is pytest-timeout's, too.
+    command = [sys.executable, "-c", ENDLESS, str(SCRIPTS), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "FOUND endless: no end after 0.05 s" in done.stdout
 
 
 def test_a_new_step_in_serving_makes_an_input_a_good_one(script):

@@ -107,10 +107,12 @@ def test_answers_and_descriptions_are_the_same_as_here(isolated, reference):
     ids=["shapes", "types", "missing"],
 )
 def test_errors_are_the_same_as_here(isolated, reference, inputs):
+    # Of two outputs, either may be the one whose failure is told.
+    names = outputs(reference)[:1]
     with pytest.raises(ServingError) as expected:
-        reference.run(inputs, outputs(reference))
+        reference.run(inputs, names)
     with pytest.raises(ServingError) as raised:
-        isolated.run(inputs, outputs(reference))
+        isolated.run(inputs, names)
     assert (raised.value.code, raised.value.message) == (expected.value.code, expected.value.message)
 
 
