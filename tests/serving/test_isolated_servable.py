@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -107,13 +108,13 @@ def test_answers_and_descriptions_are_the_same_as_here(isolated, reference):
     ids=["shapes", "types", "missing"],
 )
 def test_errors_are_the_same_as_here(isolated, reference, inputs):
-    # Of two outputs, either may be the one whose failure is told.
-    names = outputs(reference)[:1]
-    with pytest.raises(ServingError) as expected:
-        reference.run(inputs, names)
-    with pytest.raises(ServingError) as raised:
-        isolated.run(inputs, names)
-    assert (raised.value.code, raised.value.message) == (expected.value.code, expected.value.message)
+    def told(servable):
+        with pytest.raises(ServingError) as raised:
+            servable.run(inputs, outputs(reference))
+        # Sum and difference are computed at a time, and either may be the first to fail.
+        return raised.value.code, re.sub(r"\{\{node (add|sub)\}\}", "{{node}}", raised.value.message)
+
+    assert told(isolated) == told(reference)
 
 
 def test_a_model_that_cannot_be_loaded_says_why_as_here(tmp_path):
