@@ -274,16 +274,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _EXIT_PORT_TAKEN
     except ServingError as error:
         return _not_started(error)
-    garbage.pause()
-    import_tensorflow_quietly()
-    from serving.reload import StartupCancelled
-    from serving.server import Server
-
     try:
-        server = Server(config)
+        with garbage.never_looked_at():
+            import_tensorflow_quietly()
+            from serving.reload import StartupCancelled
+            from serving.server import Server
+
+            server = Server(config)
     except ServingError as error:
         return _not_started(error)
-    garbage.go_on_without_what_is_there()
     try:
         server.start(should_stop=lambda: stop_signal.is_received)
     except StartupCancelled:

@@ -6,18 +6,20 @@ a second. Lists of a JSON request's pixels are enough objects to make the collec
 
 from __future__ import annotations
 
+import contextlib
 import gc
+from collections.abc import Iterator
 
 
-def pause() -> None:
-    """Collect nothing while modules are imported: what they make stays."""
-    gc.disable()
+@contextlib.contextmanager
+def never_looked_at() -> Iterator[None]:
+    """What the `with` block imports and makes, and what was there before, the collector never looks at.
 
-
-def go_on_without_what_is_there() -> None:
-    """Collect again, but never look at the objects that exist now.
-
-    Models should not be loaded yet: of what is left out, cycles are not found when it is dropped.
+    It pauses meanwhile. Models that come and go should not be loaded in it: cycles of theirs would never be found.
     """
-    gc.freeze()
-    gc.enable()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

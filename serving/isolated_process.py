@@ -55,10 +55,11 @@ def _serve(connection: socket.socket) -> None:
     loaded = threading.Event()
     threading.Thread(target=_end_with_server, args=(connection, loaded), daemon=True).start()
     try:
-        garbage.pause()
-        import_tensorflow_quietly()
-        options = {**order["options"], "saved_model_tags": tuple(order["options"]["saved_model_tags"])}
-        servable = make(EngineOptions(**options)).load(Path(order["path"]))
+        # It holds this one version until it ends.
+        with garbage.never_looked_at():
+            import_tensorflow_quietly()
+            options = {**order["options"], "saved_model_tags": tuple(order["options"]["saved_model_tags"])}
+            servable = make(EngineOptions(**options)).load(Path(order["path"]))
     except ServingError as error:
         tensor_frames.send(connection, {"code": error.code, "message": error.message})
         return
@@ -67,8 +68,6 @@ def _serve(connection: socket.socket) -> None:
         return
     finally:
         loaded.set()
-    # It holds this one version until it ends.
-    garbage.go_on_without_what_is_there()
     signatures = np.frombuffer(servable.signature_def_map, np.uint8)
     tensor_frames.send(connection, {"code": Code.OK}, [signatures])
     lock = threading.Lock()

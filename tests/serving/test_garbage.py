@@ -10,10 +10,13 @@ import gc
 from serving import garbage
 
 before = [[] for _ in range(1000)]
-garbage.pause()
-print(gc.isenabled())
-made = [[] for _ in range(1000)]
-garbage.go_on_without_what_is_there()
+try:
+    with garbage.never_looked_at():
+        print(gc.isenabled())
+        made = [[] for _ in range(1000)]
+        raise ValueError
+except ValueError:
+    pass
 print(gc.isenabled(), len(gc.get_objects()) < 100, gc.get_freeze_count() > 2000)
 
 class Node:
