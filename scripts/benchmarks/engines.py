@@ -191,6 +191,14 @@ def main() -> int:
         be_client([int(port) for port in arguments.ports.split(",")], arguments.side)
         return 0
     sys.path.insert(0, str(jpeg_server.PROJECT_ROOT))
+    from garden.architectures import get
+    from garden.errors import ArchitectureError
+
+    for architecture in arguments.architectures:
+        try:
+            get(architecture)
+        except ArchitectureError as error:
+            raise SystemExit(str(error)) from None
     engines = [name for name in ENGINES if "bfloat16" not in name or has_bfloat16()]
     print(f"# {side_by_side.machine()}; one image of {arguments.side} by {arguments.side} pixels in a request")
     for architecture in arguments.architectures:
