@@ -143,16 +143,14 @@ def finished(*argv):
     return process.returncode, output, error
 
 
-def test_help_is_quick_and_loads_no_tensorflow():
+def test_help_loads_no_tensorflow():
     probe = (
         "import sys, serving.cli; sys.exit(any(m.startswith(('tensorflow', 'grpc', 'numpy.')) for m in sys.modules))"
     )
-    started = time.monotonic()
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
     code, output, _ = finished("--help")
     assert code == 0
     assert "--model_base_path" in output
-    assert time.monotonic() - started < 5  # alone it is a tenth of a second; here others are working
 
 
 def test_an_unknown_flag_is_a_usage_error():

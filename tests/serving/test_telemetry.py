@@ -239,9 +239,9 @@ def test_a_collector_that_is_away_costs_no_request_its_time(monkeypatch):
             traces.begin_grpc_call("/tensorflow.serving.PredictionService/Predict", {}).end_grpc(0, "")
         seconds = time.perf_counter() - started
         traces.stop()
-    # A single connection that is refused, once a request, would take longer.
-    assert seconds < 2
-    assert time.perf_counter() - started < 15
+    # Half a second for each that is not sent would be a quarter of an hour.
+    assert seconds < 20
+    assert time.perf_counter() - started < 60
 
 
 def test_without_the_packages_there_is_a_sentence(monkeypatch):

@@ -9,18 +9,14 @@ from typing import Any
 
 def test_a_prediction_needs_no_tensorflow(client: Any) -> None:
     code = f"""
-import sys, time
-started = time.process_time()
+import sys
 from serving.client import GrpcClient, RestClient
-seconds = time.process_time() - started
 for kind, port in ((GrpcClient, {client.server.grpc_port}), (RestClient, {client.server.rest_port})):
     with kind(f"127.0.0.1:{{port}}") as client:
         assert client.predict("arithmetic", {{"a": [1.0], "b": [2.0]}}, version=3)["sum"].tolist() == [3.0]
 heavy = ("tensorflow", "tensorflow_serving", "aiohttp", "serving.server", "serving.inference")
-print(seconds, *(name for name in heavy if name in sys.modules))
+print(*(name for name in heavy if name in sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    seconds, *loaded = done.stdout.split()
-    assert loaded == []
-    assert float(seconds) < 0.5
+    assert done.stdout.split() == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from typing import Any
 
 import numpy as np
@@ -214,11 +214,18 @@ def test_many_floats_are_read_without_a_loop_over_them() -> None:
     tensor = proto_tensors.encode_tensor(np.arange(200_000, dtype=np.float32))
     entry = b"\x0a\x01x\x12" + grpc_messages.wire_format.encode_varint(len(tensor)) + tensor
     response = b"\x0a" + grpc_messages.wire_format.encode_varint(len(entry)) + entry
-    seconds = []
-    for _ in range(5):
-        started = time.process_time()
+    steps = 0
+
+    def count(*_: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
         answer = grpc_messages.decode_predict(response)
-        seconds.append(time.process_time() - started)
+    finally:
+        sys.settrace(before)
     assert answer["x"][199_999] == 199_999
-    # One step of Python a value would be 10 ms and more.
-    assert min(seconds) < 0.005
+    assert 10 < steps < 1000
