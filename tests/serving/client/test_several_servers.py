@@ -188,10 +188,12 @@ class Relay:
     def __init__(self, port: int, behind: int) -> None:
         self._port, self._behind = port, behind
         self._sockets: list[socket.socket] = []
+        self._closing = threading.Lock()
+        self._is_closed = False
 
     def start(self) -> None:
         listener = socket.create_server(("127.0.0.1", self._port))
-        self._sockets.append(listener)
+        self._keep(listener)
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
     def _accept(self, listener: socket.socket) -> None:
@@ -205,9 +207,15 @@ class Relay:
             except OSError:
                 near.close()
                 return
-            self._sockets += [near, far]
+            self._keep(near, far)
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _keep(self, *sockets: socket.socket) -> None:
+        with self._closing:
+            self._sockets += sockets
+            if self._is_closed:
+                self._close_all()
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
         try:
@@ -219,6 +227,11 @@ class Relay:
             sink.close()
 
     def close(self) -> None:
+        with self._closing:
+            self._is_closed = True
+            self._close_all()
+
+    def _close_all(self) -> None:
         for one in self._sockets:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)  # closing alone wakes no thread that waits for it
