@@ -113,6 +113,9 @@ def test_an_open_loop_offers_whole_requests_a_second_and_connection(script):
     target = load.Target("gRPC", 1, "/", b"", np.asarray)
     arguments, offered = load._pace(target, 0, 2.0, 1000.0)
     assert offered == 16 * 62 and "--rps=62" in arguments and f"--requests={2 * 16 * 62}" in arguments
+    assert "--rate-period=1ms" in arguments
+    arguments, offered = load._pace(target, 0, 2.0, 96.0)
+    assert offered == 96 and "--rps=6" in arguments and "--rate-period=10ms" in arguments, "evenly over a sixth of 1 s"
     arguments, offered = load._pace(target, 8, 2.0, None)
     assert offered is None and arguments == ["--clients=8", "--max-concurrent-streams=1", "--duration=2000ms"]
 

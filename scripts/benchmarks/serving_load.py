@@ -177,9 +177,9 @@ def _pace(target: Target, concurrency: int, seconds: float, per_second: float | 
         f"--max-concurrent-streams={_OPEN_STREAMS if target.protocol == 'gRPC' else 1}",
         f"--rps={each}",
         f"--requests={max(clients, round(clients * each * seconds))}",
-        # One connection a millisecond: all at once, they would send at the same moments for ever.
+        # One connection after the other: all at once, they would send at the same moments for ever.
         "--rate=1",
-        "--rate-period=1ms",
+        f"--rate-period={max(1, round(1000 / (clients * each)))}ms",
     ], float(clients * each)
 
 
