@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from serving import json_parser
+from serving import json_number_lists, json_parser
 from serving.errors import InvalidArgument, ServingError
 from serving.json_display import show
+from serving.json_number_lists import NumberLists
 from serving.json_values import MOST_DIMENSIONS, TooManyDimensions, decode_value, is_base64, regular_array
 from serving.messages import TensorSpec
 
@@ -27,11 +28,14 @@ class JsonRequest:
         signature_name: As sent; "" if it was not.
         document: The whole body; its keys decide between row and columnar format.
         may_hold_booleans: False where no `true` or `false` stands anywhere in the body.
+        unread: The body, if `document` holds `NumberLists` where it has lists; they may turn out not to be what the
+            signature wants.
     """
 
     signature_name: str
     document: dict[str, Any]
     may_hold_booleans: bool = True
+    unread: bytes | None = None
 
     @property
     def is_row_format(self) -> bool:
@@ -63,6 +67,74 @@ def parse_request(body: bytes) -> JsonRequest:
     return JsonRequest(signature_name, document, may_hold_booleans=b"true" in body or b"false" in body)
 
 
+def parse_predict_request(body: bytes) -> JsonRequest:
+    """As `parse_request`, for `decode_inputs`: a tensor of numbers is read without making its lists where that can be.
+
+    Raises: InvalidArgument.
+    """
+    return _parse_around_numbers(body) or parse_request(body)
+
+
+def _parse_around_numbers(body: bytes) -> JsonRequest | None:
+    parts = json_number_lists.split(body)
+    if parts is None:
+        return None
+    text, numbers = parts
+    try:
+        request = parse_request(text)
+    except InvalidArgument:
+        return None  # Its offset, or what it shows, would be another.
+    unplaced = dict(numbers)
+
+    def with_numbers(value: Any) -> Any:
+        return unplaced.pop(value, value) if isinstance(value, str) else value
+
+    document = dict(request.document)
+    for key in ("instances", "inputs"):
+        value = document.get(key)
+        if isinstance(value, dict):
+            document[key] = {name: with_numbers(item) for name, item in value.items()}
+        elif isinstance(value, list) and set(map(type, value)) == {dict}:
+            document[key] = [{name: with_numbers(item) for name, item in row.items()} for row in value]
+        elif key in document:
+            document[key] = with_numbers(value)
+    # One that is elsewhere is for the parser of lists to judge.
+    return None if unplaced else JsonRequest(request.signature_name, document, request.may_hold_booleans, unread=body)
+
+
+def _from_numbers(request: JsonRequest, inputs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray] | None:
+    """The tensors, if they are as the signature says; None leaves it to the lists to tell why they are not."""
+    if request.document.keys() >= {"instances", "inputs"}:
+        return None
+    value = request.document.get("instances", request.document.get("inputs"))
+    columns: Mapping[str, Any] | None
+    if request.is_row_format and isinstance(value, list):
+        columns = _columns_of(value, inputs)
+    elif isinstance(value, dict):
+        columns = None if request.is_row_format else value
+    else:
+        columns = dict.fromkeys(inputs, value) if len(inputs) == 1 else None
+    arrays = {}
+    for name, spec in inputs.items():
+        if columns is None or name not in columns:
+            return None
+        array = _array(columns[name], spec.dtype, request.may_hold_booleans)
+        if array is None:
+            return None
+        arrays[name] = array
+    return arrays
+
+
+def _array(value: Any, dtype: int, may_hold_booleans: bool) -> np.ndarray | None:
+    """As `regular_array`, also of a list of `NumberLists`."""
+    if not isinstance(value, list) or NumberLists not in set(map(type, value)):
+        return regular_array(value, dtype, may_hold_booleans)
+    rows = [regular_array(row, dtype, may_hold_booleans) for row in value]
+    if len({None if row is None else row.shape for row in rows}) > 1 or rows[0] is None:
+        return None
+    return np.stack([row for row in rows if row is not None])
+
+
 def decode_inputs(request: JsonRequest, inputs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray]:
     """The request's tensors, typed as the signature says.
 
@@ -71,6 +143,11 @@ def decode_inputs(request: JsonRequest, inputs: Mapping[str, TensorSpec]) -> dic
         inputs: The signature's inputs by name.
     Raises: InvalidArgument or Unimplemented, in TF Serving's words.
     """
+    if request.unread is not None:
+        found = _from_numbers(request, inputs)
+        if found:
+            return found
+        request = parse_request(request.unread)
     document = request.document
     if not inputs:
         raise InvalidArgument(f"Failed to get input map for signature: {request.signature_name or 'DEFAULT'}")

@@ -17,6 +17,7 @@ import numpy as np
 
 from serving.errors import InvalidArgument, Unimplemented
 from serving.json_display import json_type, show
+from serving.json_number_lists import NumberLists
 from serving.proto_tensors import DT_STRING, TYPE_NAMES, WIRE_TYPES
 
 _FLOATS = (1, 2)
@@ -73,6 +74,9 @@ def decode_value(value: Any, dtype: int, name: str) -> np.ndarray:
 
 def regular_array(value: Any, dtype: int, may_hold_booleans: bool) -> np.ndarray | None:
     """The array if all is rectangular and well typed, checked level by level at C speed; else None."""
+    if isinstance(value, NumberLists):
+        found = _packed_numbers(value.numbers, dtype) if dtype in _FLOATS or dtype in _INTEGERS else None
+        return None if found is None else found.reshape(value.shape)
     level = [value]
     shape: list[int] = []
     while isinstance(level[0], list):

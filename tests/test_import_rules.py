@@ -174,8 +174,10 @@ ALLOWED = {
     "serving.json_floats": set(),
     "serving.json_outputs": SERVING_LEAVES | {"serving.json_display", "serving.json_floats", "serving.proto_tensors"},
     "serving.json_parser": SERVING_LEAVES,
-    "serving.json_tensors": SERVING_LEAVES | {"serving.json_display", "serving.json_parser", "serving.json_values"},
-    "serving.json_values": SERVING_LEAVES | {"serving.json_display", "serving.proto_tensors"},
+    "serving.json_tensors": SERVING_LEAVES
+    | {"serving.json_display", "serving.json_number_lists", "serving.json_parser", "serving.json_values"},
+    "serving.json_values": SERVING_LEAVES
+    | {"serving.json_display", "serving.json_number_lists", "serving.proto_tensors"},
     "serving.config_file": SERVING_LEAVES | {"serving.model_configs", "serving.reload"},
     "serving.object_storage": SERVING_LEAVES,
     "serving.reload": SERVING_LEAVES

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from serving import json_examples, json_outputs, json_tensors, proto_messages, sequences, trace_stages
@@ -12,6 +14,12 @@ from serving.errors import InvalidArgument
 from serving.inference import Inference
 from serving.messages import DEFAULT_SIGNATURE, ModelSpec, PredictRequest
 from serving.rest_api import logged
+
+# Reading JSON needs the interpreter's lock. Two who read large bodies at once only take it, and the processor's caches,
+# from each other: of requests of pixels a third fewer are answered with eight in flight.
+_LARGE_BYTES = 64 * 1024
+_LONGEST_WAIT_SECONDS = 1.0
+_reading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -51,15 +59,15 @@ def predict_strictly(
 def _predict(
     inference: Inference, spec: ModelSpec, body: bytes, timeout_seconds: float | None, at_once: bool, *, is_strict: bool
 ) -> Answer:
-    with trace_stages.stage("parse"):
-        request = json_tensors.parse_request(body)
+    with _turn_to_read(body), trace_stages.stage("parse"):
+        request = json_tensors.parse_predict_request(body)
     spec = dataclasses.replace(spec, signature_name=request.signature_name)
     with inference.borrow(spec) as (id, servable):
         name = request.signature_name or DEFAULT_SIGNATURE
         signature = servable.signatures.get(name)
         if signature is None:
             raise InvalidArgument(f'Serving signature name: "{name}" not found in signature def')
-        with trace_stages.stage("decode"):
+        with _turn_to_read(body), trace_stages.stage("decode"):
             inputs = json_tensors.decode_inputs(request, sequences.wire_inputs(signature, request.input_names))
         predict_request = PredictRequest(spec, inputs)
         prediction = inference.execution.predict(
@@ -69,6 +77,20 @@ def _predict(
     with trace_stages.stage("encode"):
         body = json_outputs.encode_outputs(prediction.outputs, is_row_format=request.is_row_format, is_strict=is_strict)
     return Answer(body, id.version)
+
+
+@contextlib.contextmanager
+def _turn_to_read(body: bytes) -> Iterator[None]:
+    """Wait while another large body is read, but not for long: it may be one that takes minutes."""
+    if len(body) < _LARGE_BYTES:
+        yield
+        return
+    has_turn = _reading.acquire(timeout=_LONGEST_WAIT_SECONDS)
+    try:
+        yield
+    finally:
+        if has_turn:
+            _reading.release()
 
 
 def classify(inference: Inference, spec: ModelSpec, body: bytes, timeout_seconds: float | None) -> Answer:
