@@ -54,23 +54,35 @@ _JSON_SEEDS = tuple(
 
 
 def json_predict() -> Target:
-    """`POST …:predict`: the body becomes arrays of every type that a signature may have."""
-    from serving import json_tensors
+    """`POST …:predict`: the body becomes arrays of every type that a signature may have, the same both ways."""
+    from serving import json_number_lists, json_tensors
     from serving.errors import ServingError
     from serving.messages import TensorSpec
 
+    # Fuzzed bodies are short; served ones are read as text from some size on.
+    json_number_lists._LEAST_BYTES = json_number_lists._LEAST_LIST_BYTES = 0
     single = [{"a": TensorSpec("a:0", dtype, None)} for dtype in (1, 2, 3, 4, 7, 9, 10, 14, 17, 19, 22, 23, 8)]
     signatures = [*single, {"a": TensorSpec("a:0", 1, (-1, 2)), "b": TensorSpec("b:0", 7, (-1,))}]
+
+    def outcome(parse: Callable[[bytes], Any], data: bytes, signature: dict[str, TensorSpec]) -> Any:
+        try:
+            return json_tensors.decode_inputs(parse(data), signature)
+        except ServingError as error:
+            return error.message
 
     def check(data: bytes) -> None:
         try:
             request = json_tensors.parse_request(data)
-        except ServingError:
+        except ServingError as error:
+            if outcome(json_tensors.parse_predict_request, data, signatures[0]) != error.message:
+                raise Finding("what cannot be parsed was read as text") from error
             return
+        is_read_as_text = json_tensors.parse_predict_request(data).unread is not None
         for signature in signatures:
-            try:
-                arrays = json_tensors.decode_inputs(request, signature)
-            except ServingError:
+            arrays = outcome(lambda _: request, data, signature)
+            if is_read_as_text and repr(outcome(json_tensors.parse_predict_request, data, signature)) != repr(arrays):
+                raise Finding("read as text it is something else")
+            if isinstance(arrays, str):
                 continue
             if set(arrays) - set(signature) or not all(isinstance(array, np.ndarray) for array in arrays.values()):
                 raise Finding(f"decoded to {list(arrays)}")
