@@ -16,7 +16,7 @@ from serving.messages import DEFAULT_SIGNATURE, ModelSpec, PredictRequest
 from serving.rest_api import logged
 
 # Reading JSON needs the interpreter's lock. Two who read large bodies at once only take it, and the processor's caches,
-# from each other: of requests of pixels a third fewer are answered with eight in flight.
+# from each other.
 _LARGE_BYTES = 64 * 1024
 _LONGEST_WAIT_SECONDS = 1.0
 _reading = threading.Lock()
